@@ -1,0 +1,76 @@
+// swift-tools-version: 6.3
+import PackageDescription
+
+// Every Swift target is built by the same strict rules; a warning is an error.
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .strictMemorySafety(),
+    .treatAllWarnings(as: .error),
+]
+
+// Read from the bottom up: a target imports only what stands below it.
+//
+//     segmentd                         parse flags, wire, run, exit
+//        │
+//     SegmentAPI                       HTTP ⇄ service: routes, JSON, status codes
+//      │      │
+//     SegmentService   MicroHTTP       policy │ transport (neither knows the other)
+//      │                │
+//     SharedMemory     CMicroHTTPD     mechanism │ the C library
+//      │
+//     CSharedMemory                    the few calls Swift cannot make
+let package = Package(
+    name: "segmentd",
+    products: [
+        .library(name: "SharedMemory", targets: ["SharedMemory"]),
+        .library(name: "MicroHTTP", targets: ["MicroHTTP"]),
+        .executable(name: "segmentd", targets: ["segmentd"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    ],
+    targets: [
+        .target(name: "CSharedMemory"),
+        .target(name: "SharedMemory", dependencies: ["CSharedMemory"], swiftSettings: strict),
+        .systemLibrary(
+            name: "CMicroHTTPD",
+            pkgConfig: "libmicrohttpd",
+            providers: [.apt(["libmicrohttpd-dev"])]
+        ),
+        .target(name: "MicroHTTP", dependencies: ["CMicroHTTPD"], swiftSettings: strict),
+        .target(name: "SegmentService", dependencies: ["SharedMemory"], swiftSettings: strict),
+        .target(name: "COpenAPI"),
+        .target(
+            name: "SegmentAPI",
+            dependencies: ["SegmentService", "MicroHTTP", "COpenAPI"],
+            swiftSettings: strict
+        ),
+        .executableTarget(
+            name: "segmentd",
+            dependencies: [
+                "SegmentAPI",
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "Logging", package: "swift-log"),
+            ],
+            swiftSettings: strict
+        ),
+        .testTarget(
+            name: "SharedMemoryTests",
+            dependencies: ["SharedMemory"],
+            exclude: ["Vectors"],
+            swiftSettings: strict
+        ),
+        .testTarget(name: "MicroHTTPTests", dependencies: ["MicroHTTP"], swiftSettings: strict),
+        .testTarget(
+            name: "SegmentServiceTests",
+            dependencies: ["SegmentService"],
+            swiftSettings: strict
+        ),
+        .testTarget(name: "SegmentAPITests", dependencies: ["SegmentAPI"], swiftSettings: strict),
+    ],
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,12 @@
+#ifndef COPENAPI_H
+#define COPENAPI_H
+
+#include <stddef.h>
+
+/// The text of openapi.yaml at the top of the project, as it was when this was built.
+extern const unsigned char copenapi_document[];
+
+/// How many bytes it has.
+extern const size_t copenapi_document_size;
+
+#endif

@@ -1,0 +1,3 @@
+#ifndef CSHAREDMEMORY_H
+#define CSHAREDMEMORY_H
+#endif

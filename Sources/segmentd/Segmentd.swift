@@ -1,0 +1,4 @@
+@main
+struct Segmentd {
+    static func main() {}
+}
