@@ -1,1 +1,194 @@
+#define _GNU_SOURCE
 #include "CSharedMemory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/futex.h>
+#include <pthread.h>
+#include <semaphore.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/sem.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+union semun {
+    int val;
+    struct semid_ds *buf;
+};
+
+const char *csharedmemory_error_name(int number) { return strerrorname_np(number); }
+
+const char *csharedmemory_error_text(int number) { return strerrordesc_np(number); }
+
+// MARK: System V semaphores
+
+int csharedmemory_semctl_value(int semid) { return semctl(semid, 0, GETVAL); }
+
+int csharedmemory_semctl_last_pid(int semid) { return semctl(semid, 0, GETPID); }
+
+int csharedmemory_semctl_waiters(int semid) { return semctl(semid, 0, GETNCNT); }
+
+int csharedmemory_semctl_set_value(int semid, int value) {
+    return semctl(semid, 0, SETVAL, (union semun){.val = value});
+}
+
+int csharedmemory_semctl_remove(int semid) { return semctl(semid, 0, IPC_RMID); }
+
+int csharedmemory_semctl_times(int semid, time_t *last_operation, time_t *last_change) {
+    struct semid_ds status = {0};
+    int result = semctl(semid, 0, IPC_STAT, (union semun){.buf = &status});
+    *last_operation = status.sem_otime;
+    *last_change = status.sem_ctime;
+    return result;
+}
+
+int csharedmemory_semop_undo(int semid, short change, const struct timespec *timeout) {
+    struct sembuf operation = {.sem_num = 0, .sem_op = change, .sem_flg = SEM_UNDO};
+    return semtimedop(semid, &operation, 1, timeout);
+}
+
+// MARK: Files of /dev/shm
+
+int csharedmemory_lease_write(int fd) {
+    if (fcntl(fd, F_SETSIG, SIGURG) == -1) return -1;
+    return fcntl(fd, F_SETLEASE, F_WRLCK);
+}
+
+int csharedmemory_lease_release(int fd) { return fcntl(fd, F_SETLEASE, F_UNLCK); }
+
+int csharedmemory_lease_is_whole(int fd) { return fcntl(fd, F_GETLEASE) == F_WRLCK; }
+
+int csharedmemory_open_unnamed(const char *directory, mode_t mode) {
+    return open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+}
+
+int csharedmemory_rename_without_replacing(const char *from, const char *to) {
+    return renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+}
+
+int csharedmemory_birth_time(const char *path, int64_t *seconds, int64_t *nanoseconds) {
+    struct statx status;
+    if (statx(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, STATX_BTIME, &status) == -1) return -1;
+    *seconds = status.stx_btime.tv_sec;
+    *nanoseconds = status.stx_btime.tv_nsec;
+    return (status.stx_mask & STATX_BTIME) != 0;
+}
+
+// MARK: Memory that a peer may truncate
+//
+// Touching a page behind the end of a truncated file raises SIGBUS. There is no other way to learn
+// of it without a race, so the few accesses that must touch such memory run between `guarded` and
+// its end; the handler jumps back there. A SIGBUS from anywhere else goes to whoever handled it
+// before. Nothing with a destructor or a lock may run inside a guard: the functions below hold to
+// that (in particular, none of them is a blocking call of the C library).
+
+static _Thread_local sigjmp_buf *volatile guard;
+static struct sigaction previous_action;
+
+static void on_bus_error(int number, siginfo_t *info, void *context) {
+    sigjmp_buf *target = guard;
+    if (target != NULL) {
+        guard = NULL;
+        siglongjmp(*target, 1);
+    }
+    if (previous_action.sa_flags & SA_SIGINFO) {
+        previous_action.sa_sigaction(number, info, context);
+    } else if (previous_action.sa_handler != SIG_DFL && previous_action.sa_handler != SIG_IGN) {
+        previous_action.sa_handler(number);
+    } else {
+        sigaction(SIGBUS, &previous_action, NULL);  // the access is repeated, and now it ends us
+    }
+}
+
+static void install_handler(void) {
+    struct sigaction action = {.sa_sigaction = on_bus_error,
+                               .sa_flags = SA_SIGINFO | SA_NODEFER | SA_ONSTACK};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGBUS, &action, &previous_action);
+}
+
+static void prepare(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, install_handler);
+}
+
+#define GUARDED(statement)                \
+    ({                                    \
+        sigjmp_buf here;                  \
+        volatile int result_ = EFAULT;    \
+        prepare();                        \
+        if (sigsetjmp(here, 0) == 0) {    \
+            guard = &here;                \
+            __asm__ volatile("" ::: "memory"); \
+            result_ = (statement);        \
+            __asm__ volatile("" ::: "memory"); \
+            guard = NULL;                 \
+        }                                 \
+        result_;                          \
+    })
+
+int csharedmemory_copy(void *to, const void *from, size_t byte_count) {
+    return GUARDED((memcpy(to, from, byte_count), 0));
+}
+
+// MARK: POSIX semaphores
+//
+// sem_trywait, sem_post and sem_init are the C library's. Waiting is not: sem_clockwait registers
+// a clean-up handler that would run, and touch the memory again, when a guard is left through it.
+// So the wait follows glibc's protocol by hand: a 64-bit word with the value in its lower half and
+// the number of waiters in its upper one, and a futex on the value. This layout has been shared
+// between processes of different glibc versions since 2.21 and cannot change.
+
+_Static_assert(sizeof(sem_t) == 32 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "written for glibc's semaphores on 64-bit little-endian machines");
+
+static const uint64_t one_waiter = (uint64_t)1 << 32;
+
+size_t csharedmemory_semaphore_size(void) { return sizeof(sem_t); }
+
+int csharedmemory_semaphore_initialise(void *bytes, unsigned value) {
+    memset(bytes, 0, sizeof(sem_t));
+    return sem_init(bytes, 1, value);
+}
+
+int csharedmemory_semaphore_try(void *semaphore) {
+    return GUARDED(sem_trywait(semaphore) == 0 ? 0 : errno);
+}
+
+int csharedmemory_semaphore_post(void *semaphore) {
+    return GUARDED(sem_post(semaphore) == 0 ? 0 : errno);
+}
+
+int csharedmemory_semaphore_state(void *semaphore, unsigned *value, unsigned *waiters) {
+    volatile uint64_t word = 0;
+    int result = GUARDED((word = __atomic_load_n((uint64_t *)semaphore, __ATOMIC_RELAXED), 0));
+    *value = (unsigned)word;
+    *waiters = (unsigned)(word >> 32);
+    return result;
+}
+
+int csharedmemory_semaphore_wait(void *semaphore, const struct timespec *deadline) {
+    uint64_t *word = semaphore;
+    for (;;) {
+        int result = csharedmemory_semaphore_try(semaphore);
+        if (result != EAGAIN) return result;
+
+        if (GUARDED((__atomic_fetch_add(word, one_waiter, __ATOMIC_RELAXED), 0))) return EFAULT;
+        // The kernel looks at the word itself and answers a missing page with EFAULT.
+        long woken = syscall(SYS_futex, word, FUTEX_WAIT_BITSET, 0, deadline, NULL,
+                             FUTEX_BITSET_MATCH_ANY);
+        int why = woken == 0 ? 0 : errno;
+        if (GUARDED((__atomic_fetch_sub(word, one_waiter, __ATOMIC_RELAXED), 0))) return EFAULT;
+
+        if (why == ETIMEDOUT) {
+            result = csharedmemory_semaphore_try(semaphore);
+            return result == EAGAIN ? ETIMEDOUT : result;
+        }
+        if (why != 0 && why != EAGAIN && why != EINTR) return why;
+    }
+}

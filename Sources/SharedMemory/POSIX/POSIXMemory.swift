@@ -1,0 +1,109 @@
+import CSharedMemory
+import Glibc
+
+/// The memory of a POSIX segment: a file of /dev/shm and a mapping made from it.
+///
+/// One open file description stands for this holder, its mapping included; that is what the
+/// kernel counts when it is asked who else holds the segment.
+final class POSIXMemory: SegmentMemory {
+    let mode: AccessMode
+    let byteCount: Int
+    private let file: SharedMemoryFile
+    private let mapping: Mapping
+
+    private init(file: consuming SharedMemoryFile, mapping: consuming Mapping, mode: AccessMode) {
+        self.file = file
+        self.byteCount = mapping.byteCount
+        self.mapping = mapping
+        self.mode = mode
+    }
+
+    /// Makes a segment whose pages are all reserved, so that a full file system is an error now
+    /// and not a fault on first touch.
+    static func create(named name: String, byteCount: Int, mode: AccessMode, permissions: UInt32)
+        throws(SystemCallError) -> POSIXMemory
+    {
+        var mapping: Mapping?
+        let file = try SharedMemoryFile.create(named: name, permissions: permissions) {
+            (descriptor) throws(SystemCallError) in
+            while true {
+                let number = posix_fallocate(descriptor.rawValue, 0, byteCount)
+                if number == 0 { break }
+                guard number == EINTR else {
+                    throw SystemCallError(call: "posix_fallocate", number: number)
+                }
+            }
+            mapping = try Mapping(of: descriptor, byteCount: byteCount, mode: mode)
+        }
+        guard let mapping = mapping.take() else { preconditionFailure("prepared above") }
+        return POSIXMemory(file: file, mapping: mapping, mode: mode)
+    }
+
+    /// Attaches to what has the name now.
+    ///
+    /// A file without a byte is one that its creator has not sized yet, or one that was
+    /// truncated; the first passes within moments.
+    static func attach(named name: String, mode: AccessMode) throws(SystemCallError) -> POSIXMemory {
+        for _ in 0..<100 {
+            let file = try SharedMemoryFile.open(named: name, mode: mode)
+            let byteCount = try file.descriptor.status().byteCount
+            if byteCount > 0 {
+                let mapping = try Mapping(of: file.descriptor, byteCount: byteCount, mode: mode)
+                return POSIXMemory(file: file, mapping: mapping, mode: mode)
+            }
+            pause(microseconds: 100)
+        }
+        throw SystemCallError(call: "mmap", number: EINVAL)
+    }
+
+    var baseAddress: UnsafeRawPointer { unsafe UnsafeRawPointer(mapping.base) }
+    var mutableBaseAddress: UnsafeMutableRawPointer { unsafe mapping.base }
+
+    var hasItsName: Bool { file.hasItsName }
+
+    func wholeByteCount() throws(SystemCallError) -> Int { try file.descriptor.status().byteCount }
+
+    func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(MemoryFault) {
+        var done = 0
+        while done < buffer.count {
+            let part = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done...])
+            let count = unsafe pread(
+                file.descriptor.rawValue, part.baseAddress, part.count, offset + done)
+            if count > 0 {
+                done += count
+            } else if count == 0 {
+                throw .truncated
+            } else if errno != EINTR {
+                throw .refused(SystemCallError(call: "pread", number: errno))
+            }
+        }
+    }
+
+    // pwrite would make a truncated file grow; a copy into the mapping cannot. It may land in the
+    // last page behind the new end and be lost, so the size is looked at before and after.
+    func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws(MemoryFault) {
+        guard buffer.count > 0 else { return }
+        try requireBytes(upTo: offset + buffer.count)
+        let copied = unsafe mapping.copy(buffer, to: offset)
+        try requireBytes(upTo: offset + buffer.count)
+        guard copied else {
+            // All pages are within the file, and one could not be had: the file system is full
+            // and the segment's creator did not reserve it.
+            throw .refused(SystemCallError(call: "write", number: ENOSPC))
+        }
+    }
+
+    private func requireBytes(upTo end: Int) throws(MemoryFault) {
+        let byteCount: Int
+        do throws(SystemCallError) { byteCount = try wholeByteCount() } catch {
+            throw .refused(error)
+        }
+        guard end <= byteCount else { throw .truncated }
+    }
+
+    func useByOthers() -> Use { file.useByOthers() }
+
+    func removeUnlessUsed() throws(SystemCallError) -> Bool { file.removeUnlessUsed() }
+
+    func removeByForce() throws(SystemCallError) { try file.removeByForce() }
+}

@@ -1,0 +1,42 @@
+/// The memory of an attached segment; one conforming type for each kind of kernel object.
+///
+/// Everything here is safe against what other processes do to the object. Offsets and counts
+/// have been checked against ``byteCount`` by the caller.
+protocol SegmentMemory: AnyObject, Sendable {
+    /// The size when it was attached, in bytes.
+    var byteCount: Int { get }
+    var mode: AccessMode { get }
+    var baseAddress: UnsafeRawPointer { get }
+    var mutableBaseAddress: UnsafeMutableRawPointer { get }
+
+    /// Whether the segment's name still leads to this memory.
+    var hasItsName: Bool { get }
+
+    /// The size now: smaller than ``byteCount`` when a peer truncated the segment.
+    func wholeByteCount() throws(SystemCallError) -> Int
+
+    func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(MemoryFault)
+    func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws(MemoryFault)
+
+    /// Whether any other holder has the segment, as exactly as the kernel tells.
+    func useByOthers() -> Use
+
+    /// Removes memory and name if no other holder has the segment. The caller holds the lock.
+    ///
+    /// - Returns: Whether this was the last reference.
+    func removeUnlessUsed() throws(SystemCallError) -> Bool
+
+    /// Removes the name now and the memory when the last holder lets go.
+    func removeByForce() throws(SystemCallError)
+}
+
+/// What the kernel says of others who hold a segment.
+enum Use: Hashable, Sendable {
+    case unused, used, unknown
+}
+
+/// Why bytes could not be copied.
+enum MemoryFault: Error {
+    case truncated
+    case refused(SystemCallError)
+}

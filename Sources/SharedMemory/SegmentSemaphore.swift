@@ -1,0 +1,42 @@
+/// The semaphore behind a segment's lock; one conforming type for each kind of kernel object.
+///
+/// One object stands for one opening of one kernel semaphore. When the kernel object is removed
+/// or replaced, ``isCurrent`` becomes false, or calls fail with `EIDRM`, and ``SegmentLock``
+/// opens the new one.
+protocol SegmentSemaphore: AnyObject, Sendable {
+    /// Takes the semaphore if it is free.
+    func tryWait() throws(SystemCallError) -> Bool
+
+    /// Waits for the semaphore until an instant.
+    func wait(until deadline: MonotonicInstant) throws(SystemCallError) -> Bool
+
+    func post() throws(SystemCallError)
+
+    /// Whether whoever opens the key now gets this semaphore.
+    var isCurrent: Bool { get }
+
+    /// Whether the semaphore, taken by this process, is still what others find taken.
+    var isStillTaken: Bool { get }
+
+    func isFree() throws(SystemCallError) -> Bool
+
+    /// Whether anybody waits for it besides this object's own waits.
+    func hasWaiters() -> Bool
+
+    /// Whether it is taken by a holder that is provably gone.
+    func isAbandoned() -> Bool
+
+    /// Frees the semaphore if its holder is provably gone.
+    ///
+    /// - Returns: Whether it was freed.
+    func recoverIfStale() -> Bool
+
+    /// Gives back what was taken from a semaphore that is not what others use any more.
+    func releaseAfterLoss()
+
+    /// Frees the semaphore whoever holds it.
+    func free() throws(SystemCallError)
+
+    /// Removes the semaphore and what names it. A POSIX one stays while others have it open.
+    func remove()
+}

@@ -1,0 +1,48 @@
+import Glibc
+
+/// An open file descriptor, closed when its owner is done with it.
+struct FileDescriptor: ~Copyable, Sendable {
+    let rawValue: CInt
+
+    init(owning rawValue: CInt) { self.rawValue = rawValue }
+
+    deinit { _ = close(rawValue) }
+
+    /// What the file is now.
+    func status() throws(SystemCallError) -> FileStatus {
+        var status = stat()
+        try systemCall("fstat") { unsafe fstat(rawValue, &status) }
+        return FileStatus(status)
+    }
+}
+
+/// The parts of a file's status that decide anything here.
+struct FileStatus: Sendable {
+    let identity: FileIdentity
+    let byteCount: Int
+    let linkCount: Int
+    let owner: UInt32
+    let group: UInt32
+    let mode: UInt32
+    let changedAt: WallTime
+
+    init(_ status: stat) {
+        identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
+        byteCount = Int(status.st_size)
+        linkCount = Int(status.st_nlink)
+        owner = status.st_uid
+        group = status.st_gid
+        mode = status.st_mode
+        changedAt = WallTime(
+            seconds: Int64(status.st_ctim.tv_sec), nanoseconds: Int64(status.st_ctim.tv_nsec))
+    }
+
+    var isRegularFile: Bool { mode & S_IFMT == S_IFREG }
+    var permissions: UInt32 { mode & 0o7777 }
+}
+
+/// The one file that a name leads to: two names with equal identities are one file.
+struct FileIdentity: Hashable, Sendable {
+    let device: UInt64
+    let inode: UInt64
+}

@@ -1,0 +1,129 @@
+import Glibc
+
+/// The memory of a System V segment.
+///
+/// The kernel counts the attachments of all processes, so the last reference is known exactly.
+final class SystemVMemory: SegmentMemory {
+    let mode: AccessMode
+    let byteCount: Int
+    let identifier: CInt
+    private let keyFile: KeyFile?
+    private let mapping: Mapping
+
+    private init(identifier: CInt, keyFile: KeyFile?, mapping: consuming Mapping, mode: AccessMode) {
+        self.identifier = identifier
+        self.keyFile = keyFile
+        self.byteCount = mapping.byteCount
+        self.mapping = mapping
+        self.mode = mode
+    }
+
+    /// Makes a segment under the key of a file. Nothing is left when that fails.
+    static func create(
+        _ keyFile: KeyFile, byteCount: Int, mode: AccessMode, permissions: UInt32
+    ) throws(SystemCallError) -> SystemVMemory {
+        let flags = IPC_CREAT | IPC_EXCL | CInt(permissions)
+        let identifier = try systemCall("shmget") { shmget(keyFile.key, byteCount, flags) }
+        do throws(SystemCallError) {
+            let mapping = try Mapping(ofSegment: identifier, byteCount: byteCount, mode: mode)
+            return SystemVMemory(
+                identifier: identifier, keyFile: keyFile, mapping: mapping, mode: mode)
+        } catch {
+            _ = shmctl(identifier, IPC_RMID, nil)
+            throw error
+        }
+    }
+
+    /// Attaches to the segment that has the key of a file now.
+    static func attach(_ keyFile: KeyFile, mode: AccessMode) throws(SystemCallError)
+        -> SystemVMemory
+    {
+        // The segment may be removed between two of these calls; then the key has another one, or
+        // none, and the next try tells.
+        for _ in 0..<100 {
+            let identifier = try systemCall("shmget") { shmget(keyFile.key, 0, 0) }
+            do throws(SystemCallError) {
+                let memory = try attach(identifier: identifier, keyFile: keyFile, mode: mode)
+                if !(try memory.status().isMarkedForRemoval) { return memory }
+            } catch {
+                guard error.number == EIDRM || error.number == EINVAL else { throw error }
+            }
+        }
+        throw SystemCallError(call: "shmat", number: EIDRM)
+    }
+
+    /// Attaches to a segment by the kernel's number for it.
+    static func attach(identifier: CInt, keyFile: KeyFile?, mode: AccessMode)
+        throws(SystemCallError) -> SystemVMemory
+    {
+        let byteCount = try SystemVStatus(of: identifier).byteCount
+        let mapping = try Mapping(ofSegment: identifier, byteCount: byteCount, mode: mode)
+        return SystemVMemory(
+            identifier: identifier, keyFile: keyFile, mapping: mapping, mode: mode)
+    }
+
+    var baseAddress: UnsafeRawPointer { unsafe UnsafeRawPointer(mapping.base) }
+    var mutableBaseAddress: UnsafeMutableRawPointer { unsafe mapping.base }
+
+    func status() throws(SystemCallError) -> SystemVStatus { try SystemVStatus(of: identifier) }
+
+    var hasItsName: Bool {
+        guard let status = try? status(), !status.isMarkedForRemoval else { return false }
+        guard let keyFile else { return true }
+        return keyFile.standing == .same
+    }
+
+    func wholeByteCount() throws(SystemCallError) -> Int { byteCount }
+
+    func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(MemoryFault) {
+        guard unsafe mapping.copy(from: offset, into: buffer) else {
+            throw .refused(SystemCallError(call: "read", number: EFAULT))
+        }
+    }
+
+    func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws(MemoryFault) {
+        guard unsafe mapping.copy(buffer, to: offset) else {
+            throw .refused(SystemCallError(call: "write", number: ENOSPC))
+        }
+    }
+
+    func useByOthers() -> Use {
+        guard let status = try? status() else { return .unknown }
+        return status.attachCount > 1 ? .used : .unused
+    }
+
+    func removeUnlessUsed() throws(SystemCallError) -> Bool {
+        let status = try status()
+        guard status.attachCount <= 1 else { return false }
+        if status.isMarkedForRemoval {
+            // A peer removed it: the kernel frees the memory with our mapping. The file goes too,
+            // unless it names a new segment by now.
+            if let keyFile, shmget(keyFile.key, 0, 0) == -1, errno == ENOENT { keyFile.remove() }
+        } else {
+            try removeByForce()
+        }
+        return true
+    }
+
+    func removeByForce() throws(SystemCallError) {
+        try systemCall("shmctl") { shmctl(identifier, IPC_RMID, nil) }
+        keyFile?.remove()
+    }
+}
+
+/// What the kernel tells of a System V segment.
+struct SystemVStatus: Sendable {
+    let key: key_t
+    let byteCount: Int
+    let attachCount: Int
+    let isMarkedForRemoval: Bool
+
+    init(of identifier: CInt) throws(SystemCallError) {
+        var status = shmid_ds()
+        try systemCall("shmctl") { unsafe shmctl(identifier, IPC_STAT, &status) }
+        key = status.shm_perm.__key
+        byteCount = status.shm_segsz
+        attachCount = Int(status.shm_nattch)
+        isMarkedForRemoval = UInt32(status.shm_perm.mode) & 0o1000 != 0  // SHM_DEST
+    }
+}

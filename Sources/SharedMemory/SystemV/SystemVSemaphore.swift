@@ -1,0 +1,130 @@
+import CSharedMemory
+import Glibc
+
+/// A System V semaphore array of one, with the key of a file.
+///
+/// Every change is made with `SEM_UNDO`, as Qt's are: the kernel gives back what a dead process
+/// held.
+final class SystemVSemaphore: SegmentSemaphore {
+    private let keyFile: KeyFile
+    private let identifier: CInt
+
+    private init(keyFile: KeyFile, identifier: CInt) {
+        self.keyFile = keyFile
+        self.identifier = identifier
+    }
+
+    /// Opens the semaphore that has the key of a file now.
+    static func open(_ keyFile: KeyFile) throws(SystemCallError) -> SystemVSemaphore {
+        let identifier = try systemCall("semget") { semget(keyFile.key, 0, 0) }
+        return SystemVSemaphore(keyFile: keyFile, identifier: identifier)
+    }
+
+    /// Opens the semaphore, made free if there is none. Never resets one that is in use.
+    static func openOrCreate(_ keyFile: KeyFile, permissions: UInt32) throws(SystemCallError)
+        -> (semaphore: SystemVSemaphore, isNew: Bool)
+    {
+        while true {
+            do throws(SystemCallError) {
+                let identifier = try systemCall("semget") {
+                    semget(keyFile.key, 1, IPC_CREAT | IPC_EXCL | CInt(permissions))
+                }
+                try systemCall("semctl") { csharedmemory_semctl_set_value(identifier, 1) }
+                return (SystemVSemaphore(keyFile: keyFile, identifier: identifier), true)
+            } catch {
+                guard error.number == EEXIST else { throw error }
+            }
+            do throws(SystemCallError) {
+                let semaphore = try open(keyFile)
+                semaphore.finishAbandonedCreation()
+                return (semaphore, false)
+            } catch {
+                guard error.number == ENOENT else { throw error }
+            }
+        }
+    }
+
+    /// Sets the value that a creator died before setting: no operation was ever made, nobody's
+    /// process number is on it, and it is older than any creator takes.
+    private func finishAbandonedCreation() {
+        var lastOperation: time_t = 0
+        var lastChange: time_t = 0
+        guard unsafe csharedmemory_semctl_times(identifier, &lastOperation, &lastChange) == 0,
+            lastOperation == 0, time(nil) - lastChange > 1,
+            csharedmemory_semctl_last_pid(identifier) == 0,
+            csharedmemory_semctl_value(identifier) == 0
+        else { return }
+        csharedmemory_semctl_set_value(identifier, 1)
+    }
+
+    func tryWait() throws(SystemCallError) -> Bool {
+        try change(by: -1, within: timespec(tv_sec: 0, tv_nsec: 0))
+    }
+
+    func wait(until deadline: MonotonicInstant) throws(SystemCallError) -> Bool {
+        while true {
+            do throws(SystemCallError) {
+                return try change(by: -1, within: deadline.remaining)
+            } catch {
+                guard error.number == EINTR else { throw error }
+            }
+        }
+    }
+
+    func post() throws(SystemCallError) { _ = try change(by: 1, within: nil) }
+
+    private func change(by amount: Int16, within span: timespec?) throws(SystemCallError) -> Bool {
+        var limit = span ?? timespec()
+        let answer = unsafe withUnsafePointer(to: &limit) {
+            unsafe csharedmemory_semop_undo(identifier, amount, span == nil ? nil : $0)
+        }
+        guard answer == -1 else { return true }
+        let number = errno
+        if number == EAGAIN { return false }
+        // EINVAL: the array was removed and its number is not in use again.
+        throw SystemCallError(call: "semop", number: number == EINVAL ? EIDRM : number)
+    }
+
+    /// A missing key file changes nothing for those who have the semaphore already.
+    var isCurrent: Bool {
+        csharedmemory_semctl_value(identifier) != -1 && keyFile.standing != .replaced
+    }
+
+    // The kernel notes the process of the last operation. While this process holds the semaphore
+    // nobody can complete one, so another number is that of a process that reset it.
+    var isStillTaken: Bool {
+        csharedmemory_semctl_value(identifier) == 0
+            && csharedmemory_semctl_last_pid(identifier) == getpid()
+            && keyFile.standing != .replaced
+    }
+
+    func isFree() throws(SystemCallError) -> Bool {
+        let value = try systemCall("semctl") { csharedmemory_semctl_value(identifier) }
+        return value > 0
+    }
+
+    func hasWaiters() -> Bool { csharedmemory_semctl_waiters(identifier) > 0 }
+
+    func isAbandoned() -> Bool { false }
+
+    func recoverIfStale() -> Bool { false }  // the kernel undoes what a dead process did
+
+    // A reset has freed it already; to post as well would let two in at once.
+    func releaseAfterLoss() {
+        if keyFile.standing == .replaced, csharedmemory_semctl_value(identifier) == 0,
+            csharedmemory_semctl_last_pid(identifier) == getpid()
+        {
+            _ = try? post()
+        }
+    }
+
+    func free() throws(SystemCallError) {
+        try systemCall("semctl") { csharedmemory_semctl_set_value(identifier, 1) }
+    }
+
+    // Whoever waits is told by EIDRM and makes a new one, as Qt does.
+    func remove() {
+        csharedmemory_semctl_remove(identifier)
+        keyFile.remove()
+    }
+}

@@ -1,0 +1,142 @@
+import Glibc
+import SharedMemory
+import Testing
+
+@Suite struct `A segment` {
+    @Test(arguments: KeyKind.allCases)
+    func `is zero-filled, and shows its bytes to whoever attaches`(kind: KeyKind) throws {
+        try withTemporaryKey(kind) { key in
+            let one = try Segment.create(key, byteCount: 5000)
+            #expect(one.byteCount == 5000)
+            #expect(try one.read(at: 0, byteCount: 5000) == [UInt8](repeating: 0, count: 5000))
+
+            let two = try Segment.attach(key)
+            #expect(two.byteCount == 5000)
+            try one.write([1, 2, 3], at: 4997)
+            #expect(try two.read(at: 4996, byteCount: 4) == [0, 1, 2, 3])
+            #expect(try two.detach() == false)
+            #expect(try one.detach() == true)
+            #expect(throws: SegmentError.self) { _ = try Segment.attach(key) }
+        }
+    }
+
+    @Test(arguments: KeyKind.allCases)
+    func `lives until the last of its holders detaches, whoever that is`(kind: KeyKind) throws {
+        try withTemporaryKey(kind) { key in
+            let creator = try Segment.create(key, byteCount: 10)
+            let other = try Segment.attach(key, mode: .readOnly)
+            #expect(other.isUsedByOthers == true)
+            #expect(try creator.detach() == false)
+            #expect(other.isUsedByOthers == false)
+            #expect(try other.detach() == true)
+        }
+    }
+
+    @Test(arguments: KeyKind.allCases)
+    func `that is dropped is detached`(kind: KeyKind) throws {
+        try withTemporaryKey(kind) { key in
+            do { _ = try Segment.create(key, byteCount: 10) }
+            let error = #expect(throws: SegmentError.self) { _ = try Segment.attach(key) }
+            #expect(error?.code == .notFound)
+        }
+    }
+
+    @Test(arguments: KeyKind.allCases)
+    func `is not created twice`(kind: KeyKind) throws {
+        try withTemporaryKey(kind) { key in
+            let first = try Segment.create(key, byteCount: 10)
+            let lock = try first.requireLock()
+            #expect(try lock.tryLock())
+            let error = #expect(throws: SegmentError.self) {
+                _ = try Segment.create(key, byteCount: 10)
+            }
+            #expect(error?.code == .alreadyExists)
+            #expect(lock.isIntact, "a failing create leaves the lock alone")
+            #expect(try first.detach())
+        }
+    }
+
+    @Test(arguments: KeyKind.allCases, [0, -1, .min])
+    func `needs a byte at least`(kind: KeyKind, byteCount: Int) throws {
+        try withTemporaryKey(kind) { key in
+            let error = #expect(throws: SegmentError.self) {
+                _ = try Segment.create(key, byteCount: byteCount)
+            }
+            #expect(error?.code == .invalidSize)
+        }
+    }
+
+    @Test(arguments: KeyKind.allCases)
+    func `that the system cannot hold is refused and leaves nothing`(kind: KeyKind) throws {
+        try withTemporaryKey(kind) { key in
+            let error = #expect(throws: SegmentError.self) {
+                _ = try Segment.create(key, byteCount: 1 << 50)
+            }
+            #expect([.outOfResources, .invalidSize].contains(error?.code))
+        }
+    }
+
+    @Test(arguments: KeyKind.allCases)
+    func `refuses to write what is attached read-only, and bytes outside`(kind: KeyKind) throws {
+        try withTemporaryKey(kind) { key in
+            let segment = try Segment.create(key, byteCount: 16)
+            let reader = try Segment.attach(key, mode: .readOnly)
+            #expect(#expect(throws: SegmentError.self) { try reader.write([1], at: 0) }?.code == .readOnly)
+            for (offset, count) in [(-1, 1), (16, 1), (0, 17), (.max, 1), (1, .max)] {
+                let error = #expect(throws: SegmentError.self) {
+                    _ = try segment.read(at: offset, byteCount: count)
+                }
+                #expect(error?.code == .outOfRange)
+            }
+            #expect(try segment.read(at: 16, byteCount: 0) == [])
+        }
+    }
+
+    @Test func `that a peer truncated answers with an error, never with a fault or more bytes`()
+        throws
+    {
+        try withTemporaryKey(.posix) { key in
+            let segment = try Segment.create(key, byteCount: 10_000)
+            try segment.write([7], at: 100)
+            #expect(truncate("/dev/shm/\(key.posixName)", 4000) == 0)
+            #expect(try segment.read(at: 100, byteCount: 1) == [7])
+            #expect(try segment.isTruncated())
+            for offset in [3999, 5000, 9998] {
+                #expect(
+                    #expect(throws: SegmentError.self) {
+                        _ = try segment.read(at: offset, byteCount: 2)
+                    }?.code == .truncated)
+                #expect(
+                    #expect(throws: SegmentError.self) { try segment.write([1, 2], at: offset) }?
+                        .code == .truncated)
+            }
+            var status = stat()
+            #expect(stat("/dev/shm/\(key.posixName)", &status) == 0)
+            #expect(status.st_size == 4000, "writing makes nothing grow")
+            #expect(try segment.detach())
+        }
+    }
+
+    @Test(arguments: KeyKind.allCases)
+    func `lends its bytes in a closure`(kind: KeyKind) throws {
+        try withTemporaryKey(kind) { key in
+            let segment = try Segment.create(key, byteCount: 8)
+            segment.withMutableBytes { $0.storeBytes(of: 0x0102_0304, as: UInt32.self) }
+            let value = segment.withBytes { $0.unsafeLoad(as: UInt32.self) }
+            #expect(value == 0x0102_0304)
+        }
+    }
+
+    @Test func `of System V is found by its number as well, without a lock`() throws {
+        try withTemporaryKey(.systemV) { key in
+            let segment = try Segment.create(key, byteCount: 12)
+            try segment.write([9], at: 3)
+            let file = ftok(key.value, 81)
+            let other = try Segment.attach(identifier: shmget(file, 0, 0))
+            #expect(other.lock == nil)
+            #expect(try other.read(at: 3, byteCount: 1) == [9])
+            #expect(try other.detach() == false)
+            #expect(try segment.detach() == true)
+        }
+    }
+}
