@@ -39,7 +39,7 @@ int csharedmemory_semctl_set_value(int semid, int value) {
 
 int csharedmemory_semctl_remove(int semid) { return semctl(semid, 0, IPC_RMID); }
 
-int csharedmemory_semctl_times(int semid, time_t *last_operation, time_t *last_change) {
+int csharedmemory_semctl_times(int semid, int64_t *last_operation, int64_t *last_change) {
     struct semid_ds status = {0};
     int result = semctl(semid, 0, IPC_STAT, (union semun){.buf = &status});
     *last_operation = status.sem_otime;
@@ -63,7 +63,7 @@ int csharedmemory_lease_release(int fd) { return fcntl(fd, F_SETLEASE, F_UNLCK);
 
 int csharedmemory_lease_is_whole(int fd) { return fcntl(fd, F_GETLEASE) == F_WRLCK; }
 
-int csharedmemory_open_unnamed(const char *directory, mode_t mode) {
+int csharedmemory_open_unnamed(const char *directory, unsigned mode) {
     return open(directory, O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
 }
 

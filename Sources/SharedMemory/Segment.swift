@@ -41,13 +41,13 @@ public struct Segment: ~Copyable, Sendable {
 
     deinit {
         guard !isSettled.load(ordering: .acquiring) else { return }
-        if let lock {
-            guard lock.isHeld || (try? lock.tryLock()) == true else { return }
-            let wasLast = (try? memory.removeUnlessUsed()) ?? false
-            if wasLast { lock.remove() } else { lock.unlock() }
-        } else {
+        guard let lock, lock.exists else {
             _ = try? memory.removeUnlessUsed()
+            return
         }
+        guard lock.isHeld || (try? lock.tryLock()) == true else { return }
+        let wasLast = (try? memory.removeUnlessUsed()) ?? false
+        if wasLast { lock.remove() } else { lock.unlock() }
     }
 
     // MARK: Creating and attaching
@@ -67,7 +67,7 @@ public struct Segment: ~Copyable, Sendable {
     public static func create(
         _ key: NativeKey, byteCount: Int, mode: AccessMode = .readWrite, permissions: UInt32 = 0o600
     ) throws(SegmentError) -> Segment {
-        try validate(key)
+        try key.requireUsable()
         guard byteCount > 0 else {
             throw SegmentError(
                 .invalidSize, key: key.description, reason: "\(byteCount) is below one byte")
@@ -83,9 +83,10 @@ public struct Segment: ~Copyable, Sendable {
                     permissions: permissions)
             }
         case .systemV(let projectID):
-            let (keyFile, isNew) = try translate(key) { () throws(SystemCallError) in
-                try KeyFile.findOrCreate(key.value, projectID: projectID)
-            }
+            let (keyFile, isNew): (KeyFile, Bool)
+            do throws(SystemCallError) {
+                (keyFile, isNew) = try KeyFile.findOrCreate(key.value, projectID: projectID)
+            } catch { throw SegmentError(keyFile: error, key: key.description) }
             guard shmget(keyFile.key, 0, 0) == -1 else {
                 throw SegmentError(.alreadyExists, key: key.description)
             }
@@ -133,7 +134,7 @@ public struct Segment: ~Copyable, Sendable {
     public static func attach(_ key: NativeKey, mode: AccessMode = .readWrite)
         throws(SegmentError) -> Segment
     {
-        try validate(key)
+        try key.requireUsable()
         let lock = SegmentLock(ofSegment: key)
         var isLocked = false
         if lock.exists {
@@ -179,12 +180,6 @@ public struct Segment: ~Copyable, Sendable {
         }
     }
 
-    private static func validate(_ key: NativeKey) throws(SegmentError) {
-        do throws(KeyIssue) { try key.validate() } catch {
-            throw SegmentError(.keyError, key: key.description, reason: error.description)
-        }
-    }
-
     private static func translate<Result>(
         _ key: NativeKey, _ body: () throws(SystemCallError) -> Result
     ) throws(SegmentError) -> Result {
@@ -194,9 +189,7 @@ public struct Segment: ~Copyable, Sendable {
                 case ("shmget", EINVAL): .invalidSize
                 case ("mmap", EINVAL): .truncated
                 case ("stat", ENOTDIR): .notFound
-                case ("open", ENOENT) where key.type != .posix, ("open", ENOTDIR),
-                    ("open", EISDIR), ("open", ELOOP):
-                    .keyError
+                case ("open", EISDIR), ("open", ELOOP), ("open", ENXIO), ("open", EINVAL): .keyError
                 default: nil
                 }
             guard let code else { throw SegmentError(error, key: key.description) }
@@ -390,7 +383,7 @@ public struct Segment: ~Copyable, Sendable {
 
     /// Removes the segment if this is its last reference. The caller holds the ``lock``, lets the
     /// value go afterwards, and only then ends the lock with ``SegmentLock/unlock()`` or, when the
-    /// segment is gone, ``removeLock()``.
+    /// segment is gone, ``SegmentLock/remove()``.
     ///
     /// - Returns: Whether it was the last reference.
     /// - Throws: ``SegmentError`` for what the system refused.

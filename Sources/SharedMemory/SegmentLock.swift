@@ -145,8 +145,9 @@ public final class SegmentLock: Sendable {
 
     /// Removes the semaphore and what names it, as goes with the segment's last reference.
     ///
-    /// A POSIX semaphore stays while another process has it open, or its lock would be split.
-    func remove() {
+    /// A POSIX semaphore stays while another process has it open, or its lock would be split. A lock
+    /// held by this object ends.
+    package func remove() {
         let held = isHeld
         guard let semaphore = (try? openExisting()) ?? nil else { return }
         if held { unlock() }

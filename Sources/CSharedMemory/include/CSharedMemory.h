@@ -3,7 +3,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 #include <time.h>
 
 // The few calls that Swift cannot make itself: variadic ones, GNU-only ones, and the three that
@@ -22,7 +21,7 @@ int csharedmemory_semctl_waiters(int semid);
 int csharedmemory_semctl_set_value(int semid, int value);
 int csharedmemory_semctl_remove(int semid);
 /// Seconds since the epoch of the last semop (0: never one) and of the creation or last change.
-int csharedmemory_semctl_times(int semid, time_t *last_operation, time_t *last_change);
+int csharedmemory_semctl_times(int semid, int64_t *last_operation, int64_t *last_change);
 /// One operation on the only semaphore of the array, undone by the kernel when the process dies.
 /// A null timeout waits without limit; a zero one does not wait.
 int csharedmemory_semop_undo(int semid, short change, const struct timespec *timeout);
@@ -36,7 +35,7 @@ int csharedmemory_lease_release(int fd);
 /// 1 while the write lease is whole, 0 once somebody waits for it to end.
 int csharedmemory_lease_is_whole(int fd);
 /// Opens a file without a name in a directory, for reading and writing.
-int csharedmemory_open_unnamed(const char *directory, mode_t mode);
+int csharedmemory_open_unnamed(const char *directory, unsigned mode);
 int csharedmemory_rename_without_replacing(const char *from, const char *to);
 /// Birth time; 1 when the file system knows it, 0 when not.
 int csharedmemory_birth_time(const char *path, int64_t *seconds, int64_t *nanoseconds);

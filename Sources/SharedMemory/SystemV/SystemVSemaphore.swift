@@ -47,10 +47,10 @@ final class SystemVSemaphore: SegmentSemaphore {
     /// Sets the value that a creator died before setting: no operation was ever made, nobody's
     /// process number is on it, and it is older than any creator takes.
     private func finishAbandonedCreation() {
-        var lastOperation: time_t = 0
-        var lastChange: time_t = 0
+        var lastOperation: Int64 = 0
+        var lastChange: Int64 = 0
         guard unsafe csharedmemory_semctl_times(identifier, &lastOperation, &lastChange) == 0,
-            lastOperation == 0, time(nil) - lastChange > 1,
+            lastOperation == 0, WallTime.now.seconds - lastChange > 1,
             csharedmemory_semctl_last_pid(identifier) == 0,
             csharedmemory_semctl_value(identifier) == 0
         else { return }
