@@ -5,13 +5,14 @@ import Testing
 
 @Suite struct KeyEnvironmentTests {
     @Test(arguments: [
-        (nil, "/tmp"), ("", "/tmp"), ("/", "/"), ("//x/", "/x"), ("/a/./b/../c//", "/a/c"),
-        ("x", "/work/x"), (".", "/work"), ("..", "/"), ("../..", "/.."), ("/../x", "/../x"),
-        ("/a/../../b", "/../b"), ("/a/...", "/a/..."), (" ", "/work/ "),
+        (nil, "/tmp"), ("", "/tmp"), ("/", "/"), ("//x/", "/x"), ("/a/./b/../c/", "/a/c"),
+        ("x", "/here/x"), (".", "/here"), ("..", "/"), ("../..", "/.."), ("/../x", "/../x"),
+        ("/a/../../b", "/../b"), ("/a/...", "/a/..."), (" ", "/here/ "),
+        ("/a//", "/a/"), ("/a////", "/a/"), ("a//", "/here/a/"), ("//", "/"), ("///", "//"),
     ])
     func `the temporary location is absolute and tidy`(variable: String?, location: String) {
         let environment = KeyEnvironment(
-            temporaryDirectory: variable, workingDirectory: "/work", userID: 0, userName: "root")
+            temporaryDirectory: variable, workingDirectory: "/here", userID: 0, userName: "root")
         #expect(environment.temporaryLocation == location)
     }
 

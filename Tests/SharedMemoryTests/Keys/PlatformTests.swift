@@ -9,8 +9,11 @@ import Testing
     }
 
     @Test(arguments: [
-        (Platform.linux, [KeyType.posix, .systemV], KeyType.posix, KeyType.systemV),
-        (.apple, [.posix, .systemV], .posix, .systemV),
+        (
+            Platform.linux, [KeyType.posix, .systemV, .systemV(projectID: 1)], KeyType.posix,
+            KeyType.systemV
+        ),
+        (.apple, [.posix, .systemV, .systemV(projectID: 1)], .posix, .systemV),
         (sandbox, [.posix], .posix, .posix),
         (.windows, [.windows], .windows, .windows),
     ])
@@ -21,7 +24,7 @@ import Testing
         legacyDefaultType: KeyType
     ) {
         let all = [KeyType.posix, .systemV, .systemV(projectID: 1), .windows]
-        #expect(all.filter { platform.supports($0) && $0.qtID != 1 } == supported)
+        #expect(all.filter(platform.supports) == supported)
         #expect(platform.defaultKeyType == defaultType)
         #expect(platform.legacyDefaultKeyType == legacyDefaultType)
     }
