@@ -53,9 +53,11 @@ public struct KeyEnvironment: Hashable, Sendable {
     /// whether it exists.
     public var temporaryLocation: String {
         guard let temporaryDirectory, !temporaryDirectory.isEmpty else { return "/tmp" }
-        return temporaryDirectory.utf8.first == UInt8(ascii: "/")
-            ? Self.tidied(temporaryDirectory)
-            : Self.tidied(workingDirectory + "/" + temporaryDirectory)
+        let isAbsolute = temporaryDirectory.utf8.first == UInt8(ascii: "/")
+        let path = Self.tidied((isAbsolute ? "" : workingDirectory + "/") + temporaryDirectory)
+        // Qt takes one slash off the end, and of any others it leaves one.
+        let isDoubled = temporaryDirectory.utf8.reversed().starts(with: "//".utf8)
+        return isDoubled && temporaryDirectory != "//" ? path + "/" : path
     }
 
     /// Finds the directory of the key files of other System V keys: Qt's `RuntimeLocation`.

@@ -29,9 +29,9 @@ extension NativeKey {
             switch type {
             case .posix:
                 environment.platform.posixName(plain)
-            case .systemV where plain.utf8.first == UInt8(ascii: "/"):
+            case .systemV(projectID: _) where plain.utf8.first == UInt8(ascii: "/"):
                 plain
-            case .systemV:
+            case .systemV(projectID: _):
                 environment.runtimeLocation(creatingMissing: creatingMissing) + "/" + plain
             case .windows:
                 Platform.windowsName(plain, for: purpose)
@@ -66,7 +66,7 @@ extension NativeKey {
         let value =
             switch type {
             case .posix: environment.platform.legacyPOSIXName(plain, derived: name)
-            case .systemV: environment.temporaryLocation + "/" + name
+            case .systemV(projectID: _): environment.temporaryLocation + "/" + name
             case .windows: name
             }
         return NativeKey(value, type: type, legacyKey: plain)

@@ -13,6 +13,8 @@ extension NativeKey {
     /// segment without it (`posix:/qipc_sharedmemory_…`, no `?legacyKey=`) uses another lock than
     /// the segment's owner, and the two do not exclude each other; here both forms lead to the
     /// owner's lock.
+    ///
+    /// The names are those of Linux. Apple platforms have no room for two different ones.
     public var semaphoreKey: NativeKey {
         let name: String
         if let legacyKey {

@@ -42,8 +42,8 @@ public enum Platform: Hashable, Sendable {
     /// - Returns: Whether a key of that kind can be used.
     public func supports(_ type: KeyType) -> Bool {
         switch (self, type) {
-        case (.linux, .posix), (.linux, .systemV): true
-        case (.apple, .posix), (.apple, .systemV): true
+        case (.linux, .posix), (.linux, .systemV(projectID: _)): true
+        case (.apple, .posix), (.apple, .systemV(projectID: _)): true
         case (.appleSandboxed, .posix): true
         case (.windows, .windows): true
         default: false

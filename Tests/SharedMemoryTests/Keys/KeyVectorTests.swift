@@ -62,7 +62,7 @@ import Testing
         #expect((plain == cleared) == qt.plain_vs_cleared)
     }
 
-    // A mismatch is rare and a row is not: rows are counted, and only mismatches recorded.
+    // There are thousands of rows; only those that differ are worth a line of the log.
     private func expectRows(ofScenario name: String) throws {
         let scenario = try #require(KeyVectors.all[name])
         try withVectorDirectories { root in
