@@ -169,7 +169,7 @@ package struct ObjectReader: Sendable {
     /// An object, with a reader of its own to be finished.
     package mutating func object(_ name: String) throws(JSONError) -> ObjectReader? {
         guard let value = value(name) else { return nil }
-        return try ObjectReader(value, at: JSONPath.pointer(to: name, in: pointer))
+        return try ObjectReader(value, at: pointer(to: name))
     }
 
     /// An array of objects, each with a reader of its own to be finished.
@@ -178,7 +178,7 @@ package struct ObjectReader: Sendable {
         guard case .array(let elements) = value else {
             throw wrongType(name, expected: "an array of objects", value)
         }
-        let parent = JSONPath.pointer(to: name, in: pointer)
+        let parent = self.pointer(to: name)
         var readers: [ObjectReader] = []
         for (index, element) in elements.enumerated() {
             readers.append(try ObjectReader(element, at: "\(parent)/\(index)"))
@@ -186,68 +186,11 @@ package struct ObjectReader: Sendable {
         return readers
     }
 
-    // MARK: Members that have to be there
-
-    /// A string that has to be there.
-    package mutating func requiredString(_ name: String) throws(JSONError) -> String {
-        try present(name, string(name))
-    }
-
-    /// A boolean that has to be there.
-    package mutating func requiredBool(_ name: String) throws(JSONError) -> Bool {
-        try present(name, bool(name))
-    }
-
-    /// A whole number that has to be there.
-    package mutating func requiredInt(
-        _ name: String,
-        in range: ClosedRange<Int> = .min ... .max
-    ) throws(JSONError) -> Int {
-        try present(name, int(name, in: range))
-    }
-
-    /// An integer of a given type that has to be there.
-    package mutating func requiredWideInteger<Integer: FixedWidthInteger>(
-        _ name: String,
-        as type: Integer.Type
-    ) throws(JSONError) -> Integer {
-        try present(name, wideInteger(name, as: type))
-    }
-
-    /// A string that has to be there, and to stand for one of several things.
-    package mutating func requiredChoice<Choice>(
-        _ name: String,
-        of choices: KeyValuePairs<String, Choice>
-    ) throws(JSONError) -> Choice {
-        try present(name, choice(name, of: choices))
-    }
-
-    /// A string that has to be there, and to be the raw value of an enumeration's case.
-    package mutating func requiredChoice<Choice>(
-        _ name: String,
-        as type: Choice.Type
-    ) throws(JSONError) -> Choice
-    where Choice: RawRepresentable<String> & CaseIterable {
-        try present(name, choice(name, as: type))
-    }
-
-    /// Bytes in base64 that have to be there.
-    package mutating func requiredBase64(_ name: String) throws(JSONError) -> [UInt8] {
-        try present(name, base64(name))
-    }
-
     // MARK: Errors
 
     /// The error for a member whose value breaks a rule that only the caller knows.
     package func invalid(_ name: String, _ reason: String) -> JSONError {
         refusal(.invalidValue, name, reason)
-    }
-
-    private func present<Value>(_ name: String, _ value: Value?) throws(JSONError) -> Value {
-        guard let value else {
-            throw refusal(.missingMember, name, "\"\(name)\" is missing.")
-        }
-        return value
     }
 
     private func pick<Choice>(
@@ -289,6 +232,11 @@ package struct ObjectReader: Sendable {
     }
 
     private func refusal(_ code: JSONError.Code, _ name: String, _ reason: String) -> JSONError {
-        JSONError(code: code, reason: reason, pointer: JSONPath.pointer(to: name, in: pointer))
+        JSONError(code: code, reason: reason, pointer: pointer(to: name))
+    }
+
+    /// The JSON pointer of a member, whether it is there or not.
+    package func pointer(to name: String) -> String {
+        JSONPath.pointer(to: name, in: pointer)
     }
 }
