@@ -10,7 +10,7 @@ import SharedMemory
 @safe
 final class Timer: @unchecked Sendable {
     /// What a scheduled action can be taken back by.
-    struct Ticket: Hashable, Sendable { fileprivate let number: UInt64 }
+    struct Ticket: Hashable, Sendable { let number: UInt64 }
 
     private struct Entry: Comparable {
         let instant: MonotonicInstant

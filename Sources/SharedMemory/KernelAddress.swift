@@ -3,8 +3,8 @@ import Glibc
 /// Where a segment's name leads to in the kernel: equal addresses are one segment, whatever the
 /// names that led there.
 public enum KernelAddress: Hashable, Sendable {
-    /// A name in /dev/shm.
-    case posix(String)
+    /// A name in /dev/shm, in UTF-8: the kernel compares bytes, not characters.
+    case posix([UInt8])
     /// A System V key.
     case systemV(Int32)
     /// The number of a System V segment that has no key.
@@ -32,7 +32,7 @@ extension SegmentName {
             try key.requireUsable()
             switch key.type {
             case .posix:
-                return .posix(key.posixName)
+                return .posix(Array(key.posixName.utf8))
             case .systemV(let projectID):
                 do throws(SystemCallError) {
                     return .systemV(try KeyFile.find(key.value, projectID: projectID).key)

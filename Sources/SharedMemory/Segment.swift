@@ -402,7 +402,7 @@ public struct Segment: ~Copyable, Sendable {
         do throws(SystemCallError) { try memory.removeByForce() } catch {
             throw SegmentError(error, key: name.description)
         }
-        lock?.remove()
+        lock?.remove(byForce: true)
     }
 
     /// Decides that letting go of this value destroys nothing.

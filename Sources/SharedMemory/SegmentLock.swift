@@ -147,11 +147,11 @@ public final class SegmentLock: Sendable {
     ///
     /// A POSIX semaphore stays while another process has it open, or its lock would be split. A lock
     /// held by this object ends.
-    package func remove() {
+    package func remove(byForce: Bool = false) {
         let held = isHeld
         guard let semaphore = (try? openExisting()) ?? nil else { return }
         if held { unlock() }
-        semaphore.remove()
+        semaphore.remove(byForce: byForce)
         forget(semaphore)
     }
 

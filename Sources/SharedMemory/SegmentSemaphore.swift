@@ -37,6 +37,8 @@ protocol SegmentSemaphore: AnyObject, Sendable {
     /// Frees the semaphore whoever holds it.
     func free() throws(SystemCallError)
 
-    /// Removes the semaphore and what names it. A POSIX one stays while others have it open.
-    func remove()
+    /// Removes the semaphore and what names it.
+    ///
+    /// - Parameter byForce: Whether a POSIX one goes although others have it open.
+    func remove(byForce: Bool)
 }

@@ -121,5 +121,7 @@ final class POSIXSemaphore: SegmentSemaphore {
         if !(try isFree()) { try post() }
     }
 
-    func remove() { _ = file.removeUnlessUsed() }
+    func remove(byForce: Bool) {
+        if byForce { _ = try? file.removeByForce() } else { _ = file.removeUnlessUsed() }
+    }
 }

@@ -66,9 +66,9 @@ public struct WallTime: Hashable, Sendable {
     }
 }
 
-/// Sleeps for a moment; only ever used between two tries of something that another process is
-/// about to finish.
-func pause(microseconds: Int) {
+/// Sleeps for a moment; only ever used between two tries of something that another process or
+/// thread is about to finish.
+package func pause(microseconds: Int) {
     var span = Glibc.timespec(tv_sec: 0, tv_nsec: microseconds * 1_000)
     _ = unsafe nanosleep(&span, nil)
 }

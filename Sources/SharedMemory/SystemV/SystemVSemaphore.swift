@@ -123,7 +123,7 @@ final class SystemVSemaphore: SegmentSemaphore {
     }
 
     // Whoever waits is told by EIDRM and makes a new one, as Qt does.
-    func remove() {
+    func remove(byForce: Bool) {
         csharedmemory_semctl_remove(identifier)
         keyFile.remove()
     }

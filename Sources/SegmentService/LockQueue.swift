@@ -1,0 +1,147 @@
+public import SharedMemory
+import Synchronization
+
+/// The lock of one segment as the sessions see it: who holds it, and who waits in which order.
+///
+/// Only rules; the semaphore itself is worked by ``LockDriver``. Exactly one thread at a time may
+/// do that: the one that found the queue ``Phase/idle`` or ended a holder, and set it
+/// ``Phase/busy``.
+struct LockQueue {
+    enum Phase {
+        /// Nobody of ours holds or wants the semaphore.
+        case idle
+        /// A thread of ours works the semaphore.
+        case busy
+        /// A session holds the semaphore, and with it the lock.
+        case held(LockHolder)
+    }
+
+    var phase = Phase.idle
+    private var waiters: [LockWaiter] = []
+
+    var holder: LockHolder? {
+        if case .held(let holder) = phase { holder } else { nil }
+    }
+
+    /// How many clients wait for the lock to be theirs or to do something under it.
+    var waitingCount: Int { waiters.count { $0.isClient } }
+
+    var isEmpty: Bool { waiters.isEmpty }
+
+    func contains(_ waiter: LockWaiter) -> Bool { waiters.contains { $0 === waiter } }
+
+    mutating func append(_ waiter: LockWaiter) { waiters.append(waiter) }
+
+    /// Takes the one who has waited longest out of the queue.
+    mutating func popFirst() -> LockWaiter? { waiters.isEmpty ? nil : waiters.removeFirst() }
+
+    /// Takes one waiter out, wherever it stands.
+    ///
+    /// - Returns: Whether it was waiting.
+    mutating func remove(_ waiter: LockWaiter) -> Bool {
+        guard let index = waiters.firstIndex(where: { $0 === waiter }) else { return false }
+        waiters.remove(at: index)
+        return true
+    }
+
+    /// Takes out everybody but the service's own errands.
+    mutating func removeAllClients() -> [LockWaiter] {
+        let removed = waiters.filter(\.isClient)
+        waiters.removeAll(where: \.isClient)
+        return removed
+    }
+
+    /// Takes all waiters out, or those of one session.
+    mutating func removeAll(of session: Session.ID? = nil) -> [LockWaiter] {
+        let removed = waiters.filter { session == nil || $0.session == session }
+        waiters.removeAll { session == nil || $0.session == session }
+        return removed
+    }
+}
+
+/// A session's hold on a lock.
+struct LockHolder {
+    let session: Session.ID
+    let token: FencingToken
+    let acquiredAt: WallTime
+}
+
+/// Somebody who waits for a lock.
+final class LockWaiter: Sendable {
+    /// What is to happen once the semaphore is ours.
+    enum Purpose: Sendable {
+        /// The session is to hold the lock from then on.
+        case hold(@Sendable (Result<LockGrant, ServiceError>) -> Void)
+        /// Something is to be done under the lock; the answer says whether the lock lived on.
+        case perform(@Sendable (Result<Void, ServiceError>) -> LockAfterwards)
+    }
+
+    let session: Session.ID?
+    let client: (any WaitingClient)?
+    let purpose: Purpose
+    /// Whether it counts as a client waiting, or is the service's own errand.
+    let isClient: Bool
+    /// What the timer calls at the deadline.
+    let deadline = Atomic<UInt64>(0)
+
+    init(
+        session: Session.ID?, client: (any WaitingClient)?, isClient: Bool = true, purpose: Purpose
+    ) {
+        self.session = session
+        self.client = client
+        self.isClient = isClient
+        self.purpose = purpose
+    }
+
+    /// Ends the wait without the lock.
+    func fail(_ error: ServiceError) {
+        switch purpose {
+        case .hold(let completion): completion(.failure(error))
+        case .perform(let body): _ = body(.failure(error))
+        }
+    }
+}
+
+/// What is left of a lock after something was done under it.
+enum LockAfterwards {
+    /// The semaphore is ours still.
+    case held
+    /// The segment is gone, and the semaphore with it.
+    case gone
+}
+
+/// A client behind a wait, of whom only one thing matters.
+public protocol WaitingClient: AnyObject, Sendable {
+    /// Whether the client is still there to be answered.
+    var isConnected: Bool { get }
+}
+
+/// A lock granted to a session.
+public struct LockGrant: Sendable {
+    /// The text form of the segment's name.
+    public let segment: String
+    /// The number that fences off earlier holders.
+    public let fencingToken: FencingToken
+    /// When the lock was granted.
+    public let acquiredAt: WallTime
+}
+
+/// Who holds a lock.
+public struct LockStatus: Sendable {
+    /// The kinds of holder.
+    public enum State: String, Sendable {
+        /// Nobody.
+        case free
+        /// A session of this service.
+        case session
+        /// A process that is not this service, living or dead.
+        case external
+    }
+
+    /// The kind of holder.
+    public let state: State
+    /// The holding session's name, where it gave one.
+    public let sessionName: String?
+    /// How many requests wait here for the lock.
+    public let waiting: Int
+}

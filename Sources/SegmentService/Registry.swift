@@ -1,0 +1,196 @@
+import SharedMemory
+
+/// Everything the service knows of sessions and of the segments it holds: one value, changed by
+/// rules that make no system call.
+struct Registry {
+    var sessions: [Session.ID: SessionRecord] = [:]
+    var entries: [EntryID: Entry] = [:]
+
+    /// The entry that an address leads to now. An entry whose segment lost its name to another is
+    /// reached only through the sessions that are attached to it.
+    var current: [KernelAddress: EntryID] = [:]
+
+    /// The plain keys that clients used, by the native value Qt derives from each: a derived name
+    /// cannot be read backwards.
+    var plainKeys: [NativeKey: String] = [:]
+
+    private var lastEntryID: EntryID = 0
+    private var lastToken: FencingToken
+    var isDraining = false
+    var isWatchingHolders = false
+
+    /// How many plain keys are remembered.
+    private static let plainKeyLimit = 4096
+
+    /// - Parameter firstToken: A number above every fencing token given before.
+    init(firstToken: FencingToken) { lastToken = firstToken }
+
+    mutating func nextToken() -> FencingToken {
+        lastToken += 1
+        return lastToken
+    }
+
+    mutating func remember(plainKey: String, of key: NativeKey) {
+        if plainKeys.count >= Self.plainKeyLimit { plainKeys = [:] }
+        plainKeys[NativeKey(key.value, type: key.type)] = plainKey
+    }
+
+    // MARK: Entries
+
+    mutating func insert(_ entry: Entry) -> EntryID {
+        lastEntryID += 1
+        entries[lastEntryID] = entry
+        current[entry.address] = lastEntryID
+        return lastEntryID
+    }
+
+    /// Forgets an entry.
+    ///
+    /// - Returns: What still waited for its lock, to be answered by the caller.
+    mutating func remove(_ id: EntryID) -> [LockWaiter] {
+        guard var entry = entries.removeValue(forKey: id) else { return [] }
+        if current[entry.address] == id { current[entry.address] = nil }
+        return entry.queue.removeAll()
+    }
+
+    /// Lets an address lead to a newer segment; the entry lives on with those attached to it.
+    mutating func supersede(_ id: EntryID) {
+        guard let address = entries[id]?.address, current[address] == id else { return }
+        current[address] = nil
+    }
+
+    // MARK: Sessions
+
+    /// Finds a session and renews it.
+    mutating func renew(_ id: Session.ID, now: MonotonicInstant) throws(ServiceError) {
+        guard sessions[id] != nil else { throw .sessionGone }
+        sessions[id]?.renew(now: now)
+    }
+
+    /// The entry that a session is attached to by an address, and how.
+    func attachment(_ session: Session.ID, _ address: KernelAddress?)
+        throws(ServiceError) -> AttachmentRecord
+    {
+        guard let record = sessions[session] else { throw .sessionGone }
+        guard let address, let attachment = record.attachments[address] else {
+            throw ServiceError(.notAttached, "the session is not attached to the segment")
+        }
+        return attachment
+    }
+
+    /// What a client is told of an attachment.
+    func describe(_ attachment: AttachmentRecord, of session: Session.ID) -> Attachment? {
+        guard let entry = entries[attachment.entry] else { return nil }
+        let holder = entry.queue.holder
+        return Attachment(
+            segment: entry.name.description, mode: attachment.mode, byteCount: entry.byteCount,
+            onLastDetach: attachment.onLastDetach, attachedAt: attachment.attachedAt,
+            fencingToken: holder?.session == session ? holder?.token : nil)
+    }
+
+    /// What a client is told of a session.
+    func describe(_ id: Session.ID, now: MonotonicInstant, wall: WallTime) -> Session? {
+        guard let record = sessions[id] else { return nil }
+        let expiry = record.holdCount > 0 ? record.expiry(after: now) : record.expiresAt
+        let left = max(0, expiry.nanoseconds - now.nanoseconds)
+        let nanoseconds = wall.nanoseconds + left
+        return Session(
+            id: id, name: record.name, binding: record.binding, timeToLive: record.timeToLive,
+            createdAt: record.createdAt,
+            expiresAt: WallTime(
+                seconds: wall.seconds + nanoseconds / 1_000_000_000,
+                nanoseconds: nanoseconds % 1_000_000_000),
+            attachments: record.attachments.values
+                .sorted { $0.entry < $1.entry }
+                .compactMap { describe($0, of: id) })
+    }
+}
+
+typealias EntryID = Int
+
+/// A segment that the service holds: one mapping, whoever uses it.
+struct Entry {
+    let address: KernelAddress
+    var name: SegmentName
+    let byteCount: Int
+    /// Which file made the System V key.
+    var keyFile: FileNumbers?
+    /// The one thing that keeps the memory attached; those who read or write hold it meanwhile.
+    var segment: SharedSegment?
+    var lock: SegmentLock?
+    var queue = LockQueue()
+    /// What to do once the thread that takes the entry down is through with it; `nil` while none is.
+    var afterClosing: [@Sendable () -> Void]?
+    /// What becomes of the segment when nobody here uses it any more.
+    var ending = LastDetach.destroy
+    var sessionCount = 0
+    /// Requests without a session that look at it.
+    var peekCount = 0
+    /// Whether it was in use when it was first looked at, or a session was attached since. What
+    /// nobody used is not destroyed by being looked at.
+    var hadUser: Bool
+    let wasCreatedHere: Bool
+
+    /// What of it may be taken out of the registry: a copy of the whole would hold the memory.
+    struct Outline {
+        let address: KernelAddress
+        let name: SegmentName
+        let lock: SegmentLock?
+    }
+
+    var outline: Outline { Outline(address: address, name: name, lock: lock) }
+
+    struct FileNumbers: Equatable {
+        let device: UInt64
+        let inode: UInt64
+    }
+}
+
+/// A segment that several requests use at the same time.
+final class SharedSegment: Sendable {
+    let segment: Segment
+
+    init(_ segment: consuming Segment) { self.segment = segment }
+}
+
+/// A session as the registry keeps it.
+struct SessionRecord {
+    let name: String?
+    let binding: Session.Binding
+    let timeToLive: Int64
+    let createdAt: WallTime
+    var expiresAt: MonotonicInstant
+    var holdCount = 0
+    var attachments: [KernelAddress: AttachmentRecord] = [:]
+    /// The addresses behind the names by which the client attached, so that the next request by
+    /// the same name asks neither kernel nor file system.
+    var addresses: [SegmentName: KernelAddress] = [:]
+
+    func expiry(after now: MonotonicInstant) -> MonotonicInstant {
+        now.advanced(byMilliseconds: timeToLive)
+    }
+
+    mutating func renew(now: MonotonicInstant) { expiresAt = expiry(after: now) }
+
+    /// Forgets the attachment to a segment, and the names it was reached by.
+    mutating func forget(_ address: KernelAddress) {
+        attachments[address] = nil
+        addresses = addresses.filter { $0.value != address }
+    }
+
+    func hasExpired(_ now: MonotonicInstant) -> Bool { holdCount == 0 && expiresAt <= now }
+}
+
+/// A session's attachment as the registry keeps it.
+struct AttachmentRecord {
+    let entry: EntryID
+    let mode: AccessMode
+    let onLastDetach: LastDetach
+    let attachedAt: WallTime
+}
+
+extension ServiceError {
+    static let sessionGone = ServiceError(
+        .sessionGone, "the session ended, expired or was never there")
+    static let shuttingDown = ServiceError(.shuttingDown, "the server is shutting down")
+}

@@ -1,0 +1,226 @@
+public import SharedMemory
+import Synchronization
+
+/// A request's use of a segment's bytes. While it lives, the memory stays attached.
+public final class SegmentAccess: Sendable {
+    /// The bytes.
+    public var segment: Segment { _read { yield shared.segment } }
+
+    fileprivate let shared: SharedSegment
+    fileprivate let entry: EntryID
+    /// The text form of the segment's name.
+    public let name: String
+    fileprivate let lock: SegmentLock?
+    fileprivate let session: Session.ID?
+    private let service: SegmentService?
+
+    fileprivate init(
+        _ shared: SharedSegment, entry: EntryID, name: String, lock: SegmentLock?,
+        session: Session.ID?, peekingAt service: SegmentService?
+    ) {
+        self.shared = shared
+        self.entry = entry
+        self.name = name
+        self.lock = lock
+        self.session = session
+        self.service = service
+    }
+
+    deinit { service?.endPeek(entry) }
+}
+
+/// How a request wants to stand towards the lock while it works on bytes.
+public struct LockWish: Sendable {
+    /// Whether to take the lock for the work.
+    public var isWanted: Bool
+    /// Whether a segment that has no lock is an error then.
+    public var isRequired: Bool
+    /// How long to wait for it, in milliseconds.
+    public var wait: Int64
+    /// The token of the lock that the session must hold, where the request names one.
+    public var token: FencingToken?
+
+    /// Makes a wish.
+    ///
+    /// - Parameters:
+    ///   - isWanted: Whether to take the lock for the work.
+    ///   - isRequired: Whether a segment that has no lock is an error then.
+    ///   - wait: How long to wait for it, in milliseconds.
+    ///   - token: The token of the lock that the session must hold.
+    public init(isWanted: Bool, isRequired: Bool, wait: Int64, token: FencingToken?) {
+        self.isWanted = isWanted
+        self.isRequired = isRequired
+        self.wait = wait
+        self.token = token
+    }
+}
+
+extension SegmentService {
+    /// Opens the bytes of a segment for one request.
+    ///
+    /// With a session it is the session's attachment. Without one it is a peek, which leaves the
+    /// segment as it found it, except that a segment whose last user left meanwhile goes with it.
+    ///
+    /// - Parameters:
+    ///   - name: The segment.
+    ///   - session: Whose attachment to use; it is renewed.
+    ///   - mode: What the request is going to do.
+    /// - Returns: The access; the segment is let go when it is.
+    /// - Throws: ``ServiceError``: `.notAttached`, `.readOnlyAttachment`, `.sessionGone`;
+    ///   `.notFound`, `.permissionDenied` and what else the system says to a peek.
+    public func access(_ name: SegmentName, session: Session.ID?, for mode: AccessMode)
+        throws(ServiceError) -> SegmentAccess
+    {
+        guard let session else { return try peek(name, for: mode) }
+        try renew(session)
+        let address = try address(of: name, session: session)
+        return try registry.withLock { (registry) throws(ServiceError) -> SegmentAccess in
+            let record = try registry.attachment(session, address)
+            guard let entry = registry.entries[record.entry], let shared = entry.segment else {
+                throw .gone
+            }
+            guard mode == .readOnly || record.mode == .readWrite else {
+                throw ServiceError(
+                    .readOnlyAttachment, "the session is attached to \(entry.name) read-only")
+            }
+            return SegmentAccess(
+                shared, entry: record.entry, name: entry.name.description, lock: entry.lock,
+                session: session, peekingAt: nil)
+        }
+    }
+
+    private func peek(_ name: SegmentName, for mode: AccessMode) throws(ServiceError)
+        -> SegmentAccess
+    {
+        guard let address = try address(of: name, session: nil) else { throw .noSegment(name) }
+        for _ in 0..<1_000 {
+            switch join(address) {
+            case .joined(let access):
+                guard access.segment.hasItsName else {
+                    registry.withLock { $0.supersede(access.entry) }
+                    continue
+                }
+                guard mode == .readOnly || access.segment.mode == .readWrite else {
+                    throw ServiceError(
+                        .permissionDenied, "the kernel lets this server only read \(name)")
+                }
+                return access
+            case .closing:
+                pause(microseconds: 50)  // system calls of another thread, and no waiting ones
+            case .absent:
+                if let access = try look(name, at: address, for: mode) { return access }
+            }
+        }
+        throw .gone
+    }
+
+    private enum Joined {
+        case joined(SegmentAccess), closing, absent
+    }
+
+    private func join(_ address: KernelAddress) -> Joined {
+        registry.withLock { registry in
+            guard let id = registry.current[address], let entry = registry.entries[id] else {
+                return .absent
+            }
+            guard entry.afterClosing == nil, let shared = entry.segment else { return .closing }
+            registry.entries[id]?.peekCount += 1
+            return .joined(
+                SegmentAccess(
+                    shared, entry: id, name: entry.name.description, lock: entry.lock, session: nil,
+                    peekingAt: self))
+        }
+    }
+
+    /// Attaches to a segment that nobody here uses.
+    ///
+    /// - Returns: `nil` when somebody else here did so meanwhile.
+    private func look(_ name: SegmentName, at address: KernelAddress, for mode: AccessMode)
+        throws(ServiceError) -> SegmentAccess?
+    {
+        let shared = try opened(name, mode)
+        var entry = entry(shared, name: name, address: address, wasCreatedHere: false)
+        entry.hadUser = shared.segment.isUsedByOthers ?? false
+        entry.peekCount = 1
+        let made = entry
+        let access = registry.withLock { registry -> SegmentAccess? in
+            guard registry.current[address] == nil else { return nil }
+            let id = registry.insert(made)
+            return SegmentAccess(
+                shared, entry: id, name: made.name.description, lock: made.lock, session: nil,
+                peekingAt: self)
+        }
+        if access == nil { shared.segment.settle() }
+        return access
+    }
+
+    fileprivate func endPeek(_ id: EntryID) {
+        let lock = registry.withLock { registry -> SegmentLock?? in
+            registry.entries[id]?.peekCount -= 1
+            guard registry.entries[id]?.isUnused == true else { return nil }
+            if registry.entries[id]?.hadUser == false { registry.entries[id]?.ending = .keep }
+            return .some(registry.entries[id]?.lock)
+        }
+        if let lock { takeDownWhenPossible(id, lock) }
+    }
+
+    /// Does something with the bytes of a segment, under its lock where that is wished.
+    ///
+    /// - Parameters:
+    ///   - access: The bytes.
+    ///   - wish: How to stand towards the lock.
+    ///   - client: Who waits.
+    ///   - body: Called with success when the bytes may be touched, or ``ServiceError``:
+    ///     `.locked` when the wait ran out, `.staleFencingToken`, `.lockUnsupported`,
+    ///     `.sessionGone`.
+    /// - Returns: The wait, where there is one.
+    public func perform(
+        on access: SegmentAccess, _ wish: LockWish, client: any WaitingClient,
+        _ body: @escaping @Sendable (Result<Void, ServiceError>) -> Void
+    ) -> Wait? {
+        if let token = wish.token {
+            guard holds(access, token: token) else {
+                body(
+                    .failure(
+                        ServiceError(
+                            .staleFencingToken,
+                            "\(token) is not the token of the lock of \(access.name) as this session holds it now")))
+                return nil
+            }
+            body(.success(()))
+            return nil
+        }
+        guard wish.isWanted, !holds(access, token: nil) else {
+            body(.success(()))
+            return nil
+        }
+        guard let lock = access.lock else {
+            let unsupported = ServiceError(
+                .lockUnsupported, "\(access.name) has no key file, and so no lock")
+            body(wish.isRequired ? .failure(unsupported) : .success(()))
+            return nil
+        }
+        // A peek makes no semaphore: where there is none, no process can hold the lock.
+        guard access.session != nil || lock.exists else {
+            body(.success(()))
+            return nil
+        }
+        let waiter = LockWaiter(
+            session: access.session, client: client,
+            purpose: .perform { result in
+                body(result)
+                return .held
+            })
+        return enqueue(waiter, at: access.entry, lock, wait: wish.wait)
+    }
+
+    /// Whether the session behind an access holds the lock, with a token if one is given.
+    private func holds(_ access: SegmentAccess, token: FencingToken?) -> Bool {
+        guard let session = access.session, let lock = access.lock else { return false }
+        let holder = registry.withLock { $0.entries[access.entry]?.queue.holder }
+        guard let holder, holder.session == session, token == nil || holder.token == token else {
+            return false
+        }
+        return lock.isIntact
+    }
+}

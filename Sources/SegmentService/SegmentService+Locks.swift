@@ -1,0 +1,426 @@
+public import SharedMemory
+import Synchronization
+
+/// A request that waits for a lock, for whoever has to take it back.
+public struct Wait: Sendable {
+    /// Ends the wait; the completion is not called. For a client that hung up.
+    public let cancel: @Sendable () -> Void
+}
+
+extension SegmentService {
+    /// How long a request that asks for no wait stays for a lock that is only busy for a moment,
+    /// as it is while a process attaches, in milliseconds.
+    private static let instant: Int64 = 10
+
+    /// How many threads may wait in the kernel at a time. Beyond that, locks are tried in turns.
+    private static let kernelWaitLimit = 128
+
+    /// Takes the lock of a segment for a session that is attached to it.
+    ///
+    /// - Parameters:
+    ///   - name: The segment.
+    ///   - session: Who is to hold it. If it does already, that is the answer, token and all.
+    ///   - wait: How long to wait for it, in milliseconds.
+    ///   - client: Who waits.
+    ///   - completion: Called with the grant or ``ServiceError``: `.locked` when the wait ran out,
+    ///     `.notAttached`, `.lockUnsupported`, `.sessionGone`, `.shuttingDown`.
+    /// - Returns: The wait, where there is one.
+    public func lock(
+        _ name: SegmentName, session: Session.ID, wait: Int64, client: any WaitingClient,
+        completion: @escaping @Sendable (Result<LockGrant, ServiceError>) -> Void
+    ) -> Wait? {
+        let waiter = LockWaiter(session: session, client: client, purpose: .hold(completion))
+        do throws(ServiceError) {
+            let address = try address(of: name, session: session)
+            let now = MonotonicInstant.now
+            let (id, lock, grant) = try registry.withLock {
+                (registry) throws(ServiceError) -> (EntryID, SegmentLock, LockGrant?) in
+                try registry.renew(session, now: now)
+                let id = try registry.attachment(session, address).entry
+                guard let entry = registry.entries[id], let lock = entry.lock else {
+                    throw .lockUnsupported(name)
+                }
+                guard let holder = entry.queue.holder, holder.session == session else {
+                    return (id, lock, nil)
+                }
+                return (
+                    id, lock,
+                    LockGrant(
+                        segment: entry.name.description, fencingToken: holder.token,
+                        acquiredAt: holder.acquiredAt)
+                )
+            }
+            if let grant {
+                if lock.isIntact {
+                    completion(.success(grant))
+                    return nil
+                }
+                lose(id, lock, token: grant.fencingToken)
+            }
+            return enqueue(waiter, at: id, lock, wait: wait)
+        } catch {
+            completion(.failure(error))
+            return nil
+        }
+    }
+
+    /// Gives back the lock that a session holds.
+    ///
+    /// - Parameters:
+    ///   - name: The segment.
+    ///   - session: Who holds it.
+    /// - Throws: ``ServiceError``: `.notLocked`, also where another process's `create` took the
+    ///   lock away meanwhile; `.notAttached`, `.lockUnsupported`, `.sessionGone`.
+    public func unlock(_ name: SegmentName, session: Session.ID) throws(ServiceError) {
+        let address = try address(of: name, session: session)
+        let now = MonotonicInstant.now
+        let (id, lock) = try registry.withLock {
+            (registry) throws(ServiceError) -> (EntryID, SegmentLock) in
+            try registry.renew(session, now: now)
+            let id = try registry.attachment(session, address).entry
+            guard let entry = registry.entries[id], let lock = entry.lock else {
+                throw .lockUnsupported(name)
+            }
+            guard entry.queue.holder?.session == session else {
+                throw ServiceError(.notLocked, "the session does not hold the lock of \(entry.name)")
+            }
+            registry.entries[id]?.queue.phase = .busy
+            return (id, lock)
+        }
+        guard giveBack(id, lock) else {
+            throw ServiceError(
+                .notLocked,
+                "the lock was taken away: another process created the semaphore of \(name) anew")
+        }
+    }
+
+    /// Who holds the lock of a segment.
+    ///
+    /// - Parameter name: The segment.
+    /// - Returns: The holder, as far as it can be known; `nil` for a segment without a lock.
+    /// - Throws: ``ServiceError``: `.notFound`, or what the system refused.
+    public func lockStatus(_ name: SegmentName) throws(ServiceError) -> LockStatus? {
+        let address = try address(of: name, session: nil)
+        let found = registry.withLock { registry -> (SegmentLock?, String?, Int)? in
+            guard let address, let id = registry.current[address],
+                let queue = registry.entries[id]?.queue
+            else { return nil }
+            let holderName = queue.holder.flatMap { registry.sessions[$0.session]?.name }
+            return (registry.entries[id]?.lock, holderName, queue.waitingCount)
+        }
+        do throws(SegmentError) {
+            guard let (entryLock, holderName, waiting) = found else {
+                guard case .key(let key) = name else { return nil }
+                let isFree = try SegmentLock(ofSegment: key).isFree()
+                return LockStatus(state: isFree ? .free : .external, sessionName: nil, waiting: 0)
+            }
+            guard let lock = entryLock else { return nil }
+            if lock.isHeld, lock.isIntact {
+                return LockStatus(state: .session, sessionName: holderName, waiting: waiting)
+            }
+            let isFree = lock.isHeld ? false : try lock.isFree()
+            return LockStatus(
+                state: isFree ? .free : .external, sessionName: nil, waiting: waiting)
+        } catch { throw ServiceError(error) }
+    }
+
+    /// Frees the lock of a segment, whoever holds it.
+    ///
+    /// - Parameter name: The segment.
+    /// - Throws: ``ServiceError``: `.notFound`, `.lockUnsupported`, or what the system refused.
+    public func breakLock(_ name: SegmentName) throws(ServiceError) {
+        guard case .key(let key) = name else { throw .lockUnsupported(name) }
+        guard let address = try address(of: name, session: nil) else { throw .noSegment(name) }
+        let held = registry.withLock { registry -> (id: EntryID, lock: SegmentLock, isHeld: Bool)? in
+            guard let id = registry.current[address], let entry = registry.entries[id],
+                let lock = entry.lock
+            else { return nil }
+            let isHeld = entry.queue.holder != nil
+            if isHeld { registry.entries[id]?.queue.phase = .busy }
+            return (id, lock, isHeld)
+        }
+        if let held, held.isHeld {
+            _ = giveBack(held.id, held.lock)
+            return
+        }
+        do throws(SegmentError) {
+            if held == nil { try requireSegment(name) }
+            // A lock object of its own: the entry's may be waiting in the kernel just now.
+            try SegmentLock(ofSegment: key).breakLock()
+        } catch { throw ServiceError(error) }
+    }
+
+    private func requireSegment(_ name: SegmentName) throws(SegmentError) {
+        var host = HostSegments(environment: configuration.environment)
+        guard host.segment(name) != nil else {
+            throw SegmentError(.notFound, key: name.description)
+        }
+    }
+
+    // MARK: Waiting
+
+    /// Puts a waiter in the queue, and works the semaphore if nobody does.
+    func enqueue(_ waiter: LockWaiter, at id: EntryID, _ lock: SegmentLock, wait: Int64?) -> Wait? {
+        let start = registry.withLock { registry -> (isFirst: Bool, isHeld: Bool)? in
+            guard registry.entries[id] != nil, !(registry.isDraining && waiter.isClient) else {
+                return nil
+            }
+            registry.entries[id]?.queue.append(waiter)
+            switch registry.entries[id]?.queue.phase {
+            case .idle:
+                registry.entries[id]?.queue.phase = .busy
+                return (true, false)
+            case .held: return (false, true)
+            default: return (false, false)
+            }
+        }
+        guard let start else {
+            waiter.fail(isDraining ? .shuttingDown : .gone)
+            return nil
+        }
+        if start.isFirst { drive(id, lock, isHeld: false) }
+        let waits = registry.withLock { $0.entries[id]?.queue.contains(waiter) ?? false }
+        guard waits else { return nil }
+        if let wait {
+            let deadline = MonotonicInstant.now.advanced(byMilliseconds: max(wait, Self.instant))
+            let ticket = timer.schedule(at: deadline) { [weak self, weak waiter] in
+                guard let self, let waiter, self.withdraw(waiter, from: id) else { return }
+                waiter.fail(ServiceError(.locked, "the lock is held, and \(wait) ms of waiting ran out"))
+            }
+            waiter.deadline.store(ticket.number, ordering: .sequentiallyConsistent)
+        }
+        if start.isHeld { watchHolders() }
+        return Wait { [weak self, weak waiter] in
+            guard let self, let waiter else { return }
+            if self.withdraw(waiter, from: id) { self.cancelDeadline(of: waiter) }
+        }
+    }
+
+    private func withdraw(_ waiter: LockWaiter, from id: EntryID) -> Bool {
+        registry.withLock { $0.entries[id]?.queue.remove(waiter) ?? false }
+    }
+
+    func cancelDeadline(of waiter: LockWaiter) {
+        let number = waiter.deadline.load(ordering: .sequentiallyConsistent)
+        if number != 0 { timer.cancel(Timer.Ticket(number: number)) }
+    }
+
+    // MARK: Working the semaphore
+
+    /// Ends a holder whose entry was set busy by the caller, and serves who waits next.
+    ///
+    /// - Returns: Whether the lock had kept others out until now.
+    func giveBack(_ id: EntryID, _ lock: SegmentLock) -> Bool {
+        let isIntact = lock.isIntact
+        if !isIntact { lock.unlock() }
+        drive(id, lock, isHeld: isIntact, turns: 1)
+        return isIntact
+    }
+
+    /// Serves the waiters of a lock in their order, until there is none, or one keeps the lock, or
+    /// it has to be waited for in the kernel.
+    ///
+    /// The caller has set the queue busy, so no other thread does the same.
+    ///
+    /// - Parameters:
+    ///   - isHeld: Whether the semaphore is ours.
+    ///   - turns: How many of ours had it since it became so. A process that waits in the kernel
+    ///     gets it after one.
+    func drive(_ id: EntryID, _ lock: SegmentLock, isHeld: Bool, turns: Int = 0) {
+        enum Next {
+            case serve(LockWaiter), take, giveBack, rest
+        }
+        var isHeld = isHeld
+        var turns = turns
+        while true {
+            if isHeld, turns > 0, lock.hasWaiters {
+                lock.unlock()
+                isHeld = false
+                if hasWaiters(id) {
+                    waitInKernel(id, lock, afterYielding: true)
+                    return
+                }
+            }
+            let next = registry.withLock { registry -> Next in
+                guard registry.entries[id] != nil else { return isHeld ? .giveBack : .rest }
+                if registry.entries[id]?.queue.isEmpty == true {
+                    if !isHeld { registry.entries[id]?.queue.phase = .idle }
+                    return isHeld ? .giveBack : .rest
+                }
+                guard isHeld, let waiter = registry.entries[id]?.queue.popFirst() else {
+                    return .take
+                }
+                return .serve(waiter)
+            }
+            switch next {
+            case .rest:
+                return
+            case .giveBack:
+                lock.unlock()
+                isHeld = false
+            case .take:
+                do throws(SegmentError) {
+                    isHeld = try lock.tryLock()
+                    turns = 0
+                } catch {
+                    failWaiters(of: id, ServiceError(error))
+                    continue
+                }
+                if !isHeld {
+                    waitInKernel(id, lock, afterYielding: false)
+                    return
+                }
+            case .serve(let waiter):
+                cancelDeadline(of: waiter)
+                guard waiter.client?.isConnected ?? true else { continue }
+                switch serve(waiter, at: id) {
+                case .keptLock: return
+                case .lockIsGone: return
+                case .refused: break
+                case .done: turns += 1
+                }
+            }
+        }
+    }
+
+    private enum Service { case keptLock, lockIsGone, refused, done }
+
+    private func serve(_ waiter: LockWaiter, at id: EntryID) -> Service {
+        switch waiter.purpose {
+        case .hold(let completion):
+            let grant = registry.withLock { registry in registry.grant(waiter.session, id) }
+            guard let grant else {
+                completion(.failure(.sessionGone))
+                return .refused
+            }
+            completion(.success(grant))
+            return .keptLock
+        case .perform(let body):
+            if let session = waiter.session,
+                registry.withLock({ $0.sessions[session] == nil })
+            {
+                _ = body(.failure(.sessionGone))
+                return .refused
+            }
+            return body(.success(())) == .gone ? .lockIsGone : .done
+        }
+    }
+
+    private func hasWaiters(_ id: EntryID) -> Bool {
+        registry.withLock { !($0.entries[id]?.queue.isEmpty ?? true) }
+    }
+
+    func failWaiters(of id: EntryID, _ error: ServiceError) {
+        let waiters = registry.withLock { $0.entries[id]?.queue.removeAll() ?? [] }
+        for waiter in waiters {
+            cancelDeadline(of: waiter)
+            waiter.fail(error)
+        }
+    }
+
+    /// Waits for a semaphore that another process holds, on a thread lent for it, and goes on from
+    /// there.
+    private func waitInKernel(_ id: EntryID, _ lock: SegmentLock, afterYielding: Bool) {
+        let count = kernelWaits.add(1, ordering: .relaxed).newValue
+        let hasThread =
+            count <= Self.kernelWaitLimit
+            && Thread.start { [self] in
+                // A process that was woken needs a moment to take what was given back for it.
+                if afterYielding { pause(microseconds: 200) }
+                let isHeld = takeInKernel(id, lock)
+                kernelWaits.subtract(1, ordering: .relaxed)
+                drive(id, lock, isHeld: isHeld)
+            }
+        if !hasThread {
+            kernelWaits.subtract(1, ordering: .relaxed)
+            timer.schedule(at: .now.advanced(byMilliseconds: 5)) { [weak self] in
+                self?.drive(id, lock, isHeld: false)
+            }
+        }
+    }
+
+    private func takeInKernel(_ id: EntryID, _ lock: SegmentLock) -> Bool {
+        while hasWaiters(id) {
+            do throws(SegmentError) {
+                if try lock.lock(until: .now.advanced(byMilliseconds: 100)) { return true }
+            } catch {
+                failWaiters(of: id, ServiceError(error))
+            }
+        }
+        return false
+    }
+
+    // MARK: Locks that were taken away
+
+    /// Looks now and then whether locks that sessions hold, and others wait for, still are what
+    /// other processes find; Qt's `create()` may have replaced one.
+    private func watchHolders() {
+        let mustStart = registry.withLock { registry in
+            defer { registry.isWatchingHolders = true }
+            return !registry.isWatchingHolders
+        }
+        if mustStart { scheduleWatch() }
+    }
+
+    private func scheduleWatch() {
+        timer.schedule(at: .now.advanced(byMilliseconds: 50)) { [weak self] in self?.watch() }
+    }
+
+    private func watch() {
+        let contended = registry.withLock { registry in
+            let contended = registry.contendedHolders
+            if contended.isEmpty { registry.isWatchingHolders = false }
+            return contended
+        }
+        guard !contended.isEmpty else { return }
+        for (id, lock, token) in contended where !lock.isIntact { lose(id, lock, token: token) }
+        scheduleWatch()
+    }
+
+    /// Ends a hold that no longer keeps anybody out.
+    private func lose(_ id: EntryID, _ lock: SegmentLock, token: FencingToken) {
+        let isMine = registry.withLock { registry in
+            guard registry.entries[id]?.queue.holder?.token == token else { return false }
+            registry.entries[id]?.queue.phase = .busy
+            return true
+        }
+        guard isMine else { return }
+        lock.unlock()
+        drive(id, lock, isHeld: false)
+    }
+}
+
+extension Registry {
+    /// Makes a session the holder of a lock whose semaphore is ours, if it is still attached.
+    mutating func grant(_ session: Session.ID?, _ id: EntryID) -> LockGrant? {
+        guard let session, let entry = entries[id],
+            sessions[session]?.attachments[entry.address]?.entry == id, !isDraining
+        else { return nil }
+        let holder = LockHolder(session: session, token: nextToken(), acquiredAt: .now)
+        entries[id]?.queue.phase = .held(holder)
+        return LockGrant(
+            segment: entry.name.description, fencingToken: holder.token,
+            acquiredAt: holder.acquiredAt)
+    }
+
+    /// The locks that sessions hold and others wait for.
+    var contendedHolders: [(EntryID, SegmentLock, FencingToken)] {
+        entries.compactMap { id, entry in
+            guard let holder = entry.queue.holder, !entry.queue.isEmpty, let lock = entry.lock
+            else { return nil }
+            return (id, lock, holder.token)
+        }
+    }
+}
+
+extension ServiceError {
+    static func lockUnsupported(_ name: SegmentName) -> ServiceError {
+        ServiceError(.lockUnsupported, "\(name) has no key file, and so no lock")
+    }
+
+    static func noSegment(_ name: SegmentName) -> ServiceError {
+        ServiceError(.notFound, "there is no segment \(name)")
+    }
+
+    static let gone = ServiceError(.notFound, "the segment was destroyed meanwhile")
+}

@@ -1,0 +1,202 @@
+public import SharedMemory
+import Synchronization
+
+/// What the end of a session did to one segment.
+public struct Release: Sendable {
+    /// The text form of the segment's name.
+    public let segment: String
+    /// Whether the session had held the lock.
+    public let unlocked: Bool
+    /// Whether the segment went with the session. False as well where that waits for a lock.
+    public let destroyed: Bool
+}
+
+extension SegmentService {
+    /// Opens a session.
+    ///
+    /// - Parameters:
+    ///   - name: What the client calls itself.
+    ///   - timeToLive: In milliseconds, within ``Session/timesToLive``.
+    ///   - binding: What its life depends on.
+    /// - Returns: The session.
+    /// - Throws: ``ServiceError``: `.tooManySessions`, `.shuttingDown`.
+    public func openSession(
+        name: String?, timeToLive: Int64 = Session.defaultTimeToLive, binding: Session.Binding
+    ) throws(ServiceError) -> Session {
+        let id = Session.ID()
+        let now = MonotonicInstant.now
+        let wall = WallTime.now
+        let limit = configuration.sessionLimit
+        let session = try registry.withLock { (registry) throws(ServiceError) -> Session? in
+            guard !registry.isDraining else { throw .shuttingDown }
+            guard registry.sessions.count < limit else {
+                throw ServiceError(.tooManySessions, "there are \(limit) sessions already")
+            }
+            let record = SessionRecord(
+                name: name, binding: binding, timeToLive: timeToLive, createdAt: wall,
+                expiresAt: now.advanced(byMilliseconds: timeToLive))
+            registry.sessions[id] = record
+            return registry.describe(id, now: now, wall: wall)
+        }
+        scheduleExpiry(of: id, at: now.advanced(byMilliseconds: timeToLive))
+        guard let session else { preconditionFailure("described as it was made") }
+        return session
+    }
+
+    /// Renews a session that a request names.
+    ///
+    /// - Parameter id: The secret.
+    /// - Throws: ``ServiceError`` with `.sessionGone`.
+    public func renew(_ id: Session.ID) throws(ServiceError) {
+        let now = MonotonicInstant.now
+        try registry.withLock { (registry) throws(ServiceError) in
+            try registry.renew(id, now: now)
+        }
+    }
+
+    /// Tells what a session is and has, and renews it.
+    ///
+    /// - Parameter id: The secret.
+    /// - Returns: The session.
+    /// - Throws: ``ServiceError`` with `.sessionGone`.
+    public func session(_ id: Session.ID) throws(ServiceError) -> Session {
+        let now = MonotonicInstant.now
+        let wall = WallTime.now
+        return try registry.withLock { (registry) throws(ServiceError) -> Session in
+            try registry.renew(id, now: now)
+            guard let session = registry.describe(id, now: now, wall: wall) else {
+                throw .sessionGone
+            }
+            return session
+        }
+    }
+
+    /// All sessions, in the order of their opening.
+    public var sessions: [Session] {
+        let now = MonotonicInstant.now
+        let wall = WallTime.now
+        return registry.withLock { registry in
+            registry.sessions.keys.compactMap { registry.describe($0, now: now, wall: wall) }
+        }
+        .sorted {
+            ($0.createdAt.seconds, $0.createdAt.nanoseconds)
+                < ($1.createdAt.seconds, $1.createdAt.nanoseconds)
+        }
+    }
+
+    /// Ends a session as a process exits: its locks are given back, then every attachment goes.
+    ///
+    /// A segment whose lock another process holds is left to the background; nothing waits here.
+    ///
+    /// - Parameter id: The secret.
+    /// - Returns: What that did to each segment.
+    /// - Throws: ``ServiceError`` with `.sessionGone`.
+    @discardableResult
+    public func endSession(_ id: Session.ID) throws(ServiceError) -> [Release] {
+        try endSession(id, if: { _ in true })
+    }
+
+    private func endSession(_ id: Session.ID, if mayEnd: (SessionRecord) -> Bool)
+        throws(ServiceError) -> [Release]
+    {
+        let (record, waiters) = try registry.withLock {
+            (registry) throws(ServiceError) -> (SessionRecord, [LockWaiter]) in
+            guard let record = registry.sessions[id], mayEnd(record) else { throw .sessionGone }
+            registry.sessions[id] = nil
+            var waiters: [LockWaiter] = []
+            for attachment in record.attachments.values {
+                waiters += registry.entries[attachment.entry]?.queue.removeAll(of: id) ?? []
+            }
+            return (record, waiters)
+        }
+        for waiter in waiters {
+            cancelDeadline(of: waiter)
+            waiter.fail(.sessionGone)
+        }
+        return record.attachments.values.sorted { $0.entry < $1.entry }
+            .map { leave($0, session: id) }
+    }
+
+    // MARK: Holding
+
+    /// Keeps a session from expiring while a stream to its client is open.
+    ///
+    /// - Parameter id: The secret.
+    /// - Throws: ``ServiceError`` with `.sessionGone`.
+    public func beginHold(_ id: Session.ID) throws(ServiceError) {
+        let now = MonotonicInstant.now
+        try registry.withLock { (registry) throws(ServiceError) in
+            try registry.renew(id, now: now)
+            registry.sessions[id]?.holdCount += 1
+        }
+    }
+
+    /// Notes that a stream to a session's client closed. The last one to close ends a session that
+    /// is bound to it; another lives for its time to live from now.
+    ///
+    /// - Parameter id: The secret.
+    public func endHold(_ id: Session.ID) {
+        let now = MonotonicInstant.now
+        let record = registry.withLock { registry -> SessionRecord? in
+            registry.sessions[id]?.holdCount -= 1
+            registry.sessions[id]?.renew(now: now)
+            return registry.sessions[id]
+        }
+        guard let record, record.holdCount == 0 else { return }
+        switch record.binding {
+        case .connection: _ = try? endSession(id)
+        case .timeToLive: scheduleExpiry(of: id, at: record.expiresAt)
+        }
+    }
+
+    // MARK: Expiry
+
+    // A request only moves the session's own instant; the timer finds that out when it comes.
+    private func scheduleExpiry(of id: Session.ID, at instant: MonotonicInstant) {
+        timer.schedule(at: instant) { [weak self] in self?.expire(id) }
+    }
+
+    private func expire(_ id: Session.ID) {
+        let now = MonotonicInstant.now
+        let later = registry.withLock { registry -> MonotonicInstant? in
+            guard let record = registry.sessions[id], record.holdCount == 0 else { return nil }
+            return record.hasExpired(now) ? now : record.expiresAt
+        }
+        guard let later else { return }  // gone, or held: the end of the hold schedules anew
+        if later > now {
+            scheduleExpiry(of: id, at: later)
+        } else {
+            _ = try? endSession(id) { $0.hasExpired(now) }
+        }
+    }
+
+    // MARK: Ending the service
+
+    /// Takes no more sessions, fails every wait, and ends all sessions.
+    ///
+    /// - Parameter deadline: How long segments may take whose lock another process holds.
+    public func shutDown(by deadline: MonotonicInstant) {
+        let (sessions, waiters) = registry.withLock { registry -> ([Session.ID], [LockWaiter]) in
+            registry.isDraining = true
+            var waiters: [LockWaiter] = []
+            for id in registry.entries.keys {
+                waiters += registry.entries[id]?.queue.removeAllClients() ?? []
+            }
+            return (Array(registry.sessions.keys), waiters)
+        }
+        for waiter in waiters {
+            cancelDeadline(of: waiter)
+            waiter.fail(.shuttingDown)
+        }
+        for id in sessions { _ = try? endSession(id) }
+        while MonotonicInstant.now < deadline,
+            registry.withLock({ $0.entries.values.contains { $0.sessionCount == 0 && !$0.queue.isEmpty } })
+        {
+            pause(microseconds: 2_000)
+        }
+        timer.stop()
+    }
+
+    /// Whether new work is refused.
+    public var isDraining: Bool { registry.withLock { $0.isDraining } }
+}

@@ -1,0 +1,152 @@
+public import SharedMemory
+import Synchronization
+
+/// Sessions, attachments and locks over the segments of this host.
+///
+/// The service is to HTTP clients what the kernel is to processes: it knows who is attached to
+/// what, and gives up for them what they leave behind. It holds one mapping of each segment,
+/// whoever uses it, and one system semaphore for each lock.
+///
+/// Requests that may have to wait take a completion, which is called exactly once, from whichever
+/// thread ends the wait, perhaps before the call returns. A client that hung up is not called.
+public final class SegmentService: Sendable {
+    /// What the operator decides.
+    public struct Configuration: Sendable {
+        /// The type of the native key behind a plain key.
+        public var defaultKeyType: KeyType
+        /// Where Qt would look for key files.
+        public var environment: KeyEnvironment
+        /// The largest segment that may be created, in bytes.
+        public var segmentByteLimit: Int
+        /// How many sessions there may be at a time.
+        public var sessionLimit: Int
+
+        /// Everything at its default.
+        ///
+        /// - Parameter environment: Where Qt would look for key files.
+        public init(environment: KeyEnvironment) {
+            self.environment = environment
+            defaultKeyType = .systemV
+            segmentByteLimit = 1 << 40
+            sessionLimit = 100_000
+        }
+    }
+
+    /// What the operator decided.
+    public let configuration: Configuration
+
+    let registry: Mutex<Registry>
+    let gate = Gate()
+    let timer = Timer()
+    /// How many threads wait in the kernel for a semaphore.
+    let kernelWaits = Atomic<Int>(0)
+
+    /// Prepares a service; nothing runs yet.
+    ///
+    /// - Parameter configuration: What the operator decided.
+    public init(configuration: Configuration) {
+        self.configuration = configuration
+        // Fencing tokens must not come again after a restart. Seconds, times more grants a second
+        // than there can be, stay below what a JSON number holds exactly until the year 2242.
+        registry = Mutex(Registry(firstToken: UInt64(max(0, WallTime.now.seconds)) << 20))
+    }
+
+    /// Starts what runs in the background.
+    ///
+    /// - Returns: Whether the system had a thread to give.
+    public func start() -> Bool { timer.start() }
+
+    // MARK: Names
+
+    /// Reads a segment's name as it stands in a path: a native key in its text form, `shmid:` and
+    /// a number, `key:` and a plain key, or a plain key.
+    ///
+    /// - Parameter text: One path component, decoded.
+    /// - Returns: The name.
+    /// - Throws: ``ServiceError`` with `.keyError`.
+    public func name(fromPath text: String) throws(ServiceError) -> SegmentName {
+        guard let colon = text.firstIndex(of: ":") else { return try name(plainKey: text) }
+        let scheme = text[..<colon].lowercased()
+        switch scheme {
+        case "key":
+            return try name(plainKey: String(text[text.index(after: colon)...]))
+        case "shmid":
+            let digits = text[text.index(after: colon)...]
+            guard !digits.isEmpty, digits.utf8.allSatisfy({ (48...57).contains($0) }),
+                let identifier = Int32(digits)
+            else {
+                throw ServiceError(.keyError, "\(text) has no segment number behind shmid:")
+            }
+            return traced(identifier)
+        case "posix", "systemv":
+            return try name(nativeKey: text)
+        default:
+            guard scheme.hasPrefix("systemv-") else { return try name(plainKey: text) }
+            return try name(nativeKey: text)
+        }
+    }
+
+    /// The name of the segment that Qt makes of a plain key.
+    ///
+    /// - Parameter key: As given to `QSharedMemory::setKey`.
+    /// - Returns: The legacy native key of the default type.
+    /// - Throws: ``ServiceError`` with `.keyError` when it is empty.
+    public func name(plainKey key: String) throws(ServiceError) -> SegmentName {
+        guard !key.isEmpty else { throw ServiceError(.keyError, "the key is empty") }
+        guard !key.utf8.contains(0) else {
+            throw ServiceError(.keyError, "the key contains a NUL character")
+        }
+        let native = NativeKey.legacy(
+            key, type: configuration.defaultKeyType, for: .memory,
+            environment: configuration.environment)
+        return .key(native)
+    }
+
+    /// The name that the text form of a native key says.
+    ///
+    /// - Parameter text: As `QNativeIpcKey::toString()` gives it.
+    /// - Returns: The name.
+    /// - Throws: ``ServiceError`` with `.keyError` when the text is malformed or its key cannot
+    ///   name a segment here.
+    public func name(nativeKey text: String) throws(ServiceError) -> SegmentName {
+        guard let key = NativeKey(text: text) else {
+            throw ServiceError(.keyError, "\(text) is not the text of a native key")
+        }
+        do throws(KeyIssue) { try key.validate() } catch {
+            throw ServiceError(.keyError, error.description)
+        }
+        guard key.type != .posix || !key.posixName.hasPrefix("sem.") else {
+            throw ServiceError(.keyError, "\(text) names a semaphore, not a segment")
+        }
+        return .key(key)
+    }
+
+    /// The key of a numbered segment, where its key file lies where Qt puts them.
+    private func traced(_ identifier: Int32) -> SegmentName {
+        var host = HostSegments(environment: configuration.environment)
+        return host.nativeKey(ofSegment: identifier).map { .key(withPlainKey($0)) }
+            ?? .identifier(identifier)
+    }
+
+    /// The key with the plain key it was derived from, if a client ever said it.
+    func withPlainKey(_ key: NativeKey) -> NativeKey {
+        guard key.legacyKey == nil, key.hasLegacyName,
+            let plain = registry.withLock({ $0.plainKeys[key] })
+        else { return key }
+        return NativeKey(key.value, type: key.type, legacyKey: plain)
+    }
+
+    /// Keeps the plain key of a name for later answers about the same segment.
+    func remember(_ name: SegmentName) {
+        guard case .key(let key) = name, let plain = key.legacyKey, key.hasLegacyName else { return }
+        registry.withLock { $0.remember(plainKey: plain, of: key) }
+    }
+
+    /// Where a name leads, asking the session's own record first.
+    func address(of name: SegmentName, session: Session.ID?) throws(ServiceError) -> KernelAddress? {
+        if let session, let known = registry.withLock({ $0.sessions[session]?.addresses[name] }) {
+            return known
+        }
+        do throws(SegmentError) { return try name.address() } catch { throw ServiceError(error) }
+    }
+}
