@@ -4,7 +4,7 @@ internal import Glibc
 /// One client's connection. Used on its loop thread only, but for the constants.
 final class Link: @unchecked Sendable {
     // Sendable: the constants are; the variables are touched on the loop thread only.
-    unowned let loop: Loop
+    let loop: Loop
     let daemon: Daemon
     let descriptor: CInt
     let peer: String

@@ -83,8 +83,9 @@ import Testing
             answer.onDelivered = { delivered.report($0) }
             return .respond(answer)
         } _: { server in
-            _ = try Client(port: server.boundPort).get("/")
-            #expect(try delivered.wait() == [true])
+            _ = fetch(port: server.boundPort)
+            let told = try delivered.wait()
+            #expect(told == [true])
         }
     }
 

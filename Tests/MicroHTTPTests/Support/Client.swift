@@ -178,3 +178,15 @@ final class Client {
         String(text.drop { $0 == " " })
     }
 }
+
+/// Gets `/` over a connection of its own; nil if that fails.
+func fetch(port: UInt16) -> Client.Reply? {
+    guard let client = try? Client(port: port) else { return nil }
+    return try? client.get("/")
+}
+
+/// Gets `/` over a connection of its own to a Unix socket; nil if that fails.
+func fetch(path: String) -> Client.Reply? {
+    guard let client = try? Client(path: path) else { return nil }
+    return try? client.get("/")
+}

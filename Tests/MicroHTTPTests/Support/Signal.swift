@@ -9,6 +9,14 @@ final class Signal<Value: Sendable>: Sendable {
 
     var all: [Value] { values.withLock { $0 } }
 
+    /// Whether the caller is the first to ask.
+    func claim() -> Bool where Value == Bool {
+        values.withLock { values in
+            defer { values.append(true) }
+            return values.isEmpty
+        }
+    }
+
     /// Waits until `count` values have come.
     func wait(count: Int = 1) throws -> [Value] {
         for _ in 0..<20_000 {
