@@ -1,4 +1,146 @@
 #ifndef CMICROHTTPD_SHIM_H
 #define CMICROHTTPD_SHIM_H
+
 #include <microhttpd.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+// Everything a daemon is started with. The options are variadic, which Swift cannot call.
+struct cmicrohttpd_options {
+    void *_Nullable context;
+    int listen_socket;
+    unsigned connection_limit;
+    unsigned connection_timeout;
+    size_t connection_memory;
+    MHD_AccessHandlerCallback _Nullable access;
+    MHD_RequestCompletedCallback _Nullable completed;
+    MHD_NotifyConnectionCallback _Nullable connection;
+    void *_Nullable (*_Nullable target)(void *_Nullable context, const char *_Nullable target,
+                                        struct MHD_Connection *_Nullable connection);
+    void (*_Nullable log)(void *_Nullable context, const char *_Nonnull line);
+};
+
+// The logger receives a va_list, which Swift cannot format.
+static inline void
+cmicrohttpd_format_log(void *context, const char *format, va_list arguments) {
+    const struct cmicrohttpd_options *options = (const struct cmicrohttpd_options *) context;
+    char line[512];
+    (void) vsnprintf(line, sizeof line, format, arguments);
+    options->log(options->context, line);
+}
+
+// The library decodes in place what it hands over; this leaves every byte as it was sent.
+static inline size_t
+cmicrohttpd_keep_escapes(void *context, struct MHD_Connection *connection, char *text) {
+    (void) context;
+    (void) connection;
+    size_t count = 0;
+    while (text[count] != '\0') count++;
+    return count;
+}
+
+// `options` must outlive the daemon: the logger reads it.
+static inline struct MHD_Daemon *_Nullable
+cmicrohttpd_start(const struct cmicrohttpd_options *_Nonnull options) {
+    return MHD_start_daemon(
+        MHD_USE_EPOLL | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, options->access, options->context,
+        MHD_OPTION_EXTERNAL_LOGGER, cmicrohttpd_format_log, (void *) options,
+        MHD_OPTION_LISTEN_SOCKET, options->listen_socket,
+        MHD_OPTION_CONNECTION_LIMIT, options->connection_limit,
+        MHD_OPTION_CONNECTION_TIMEOUT, options->connection_timeout,
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->connection_memory,
+        MHD_OPTION_NOTIFY_COMPLETED, options->completed, options->context,
+        MHD_OPTION_NOTIFY_CONNECTION, options->connection, options->context,
+        MHD_OPTION_URI_LOG_CALLBACK, options->target, options->context,
+        MHD_OPTION_UNESCAPE_CALLBACK, cmicrohttpd_keep_escapes, NULL,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+        MHD_OPTION_END);
+}
+
+// The getters are variadic.
+static inline int
+cmicrohttpd_epoll_descriptor(struct MHD_Daemon *_Nonnull daemon) {
+    return MHD_get_daemon_info(daemon, MHD_DAEMON_INFO_EPOLL_FD)->listen_fd;
+}
+
+static inline int
+cmicrohttpd_descriptor(struct MHD_Connection *_Nonnull connection) {
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+}
+
+static inline const struct sockaddr *_Nullable
+cmicrohttpd_peer(struct MHD_Connection *_Nonnull connection) {
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
+}
+
+static inline void *_Nullable
+cmicrohttpd_socket_context(struct MHD_Connection *_Nonnull connection) {
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+// Variadic; and the only way to send a body of unknown length without chunks.
+static inline void
+cmicrohttpd_close_delimited(struct MHD_Response *_Nonnull response) {
+    (void) MHD_set_response_options(response, MHD_RF_HTTP_1_0_COMPATIBLE_STRICT, MHD_RO_END);
+}
+
+// Macros with casts, which Swift does not import.
+static const uint64_t cmicrohttpd_size_unknown = UINT64_MAX;
+static const ssize_t cmicrohttpd_end_of_stream = MHD_CONTENT_READER_END_OF_STREAM;
+static const ssize_t cmicrohttpd_end_with_error = MHD_CONTENT_READER_END_WITH_ERROR;
+
+// The kernel's event record is packed and holds a union; this one is neither.
+struct cmicrohttpd_event {
+    uint64_t token;
+    uint32_t events;
+};
+
+static const uint32_t cmicrohttpd_readable = EPOLLIN;
+static const uint32_t cmicrohttpd_hang_up = EPOLLRDHUP;
+
+static inline int
+cmicrohttpd_epoll_add(int epoll, int descriptor, uint32_t events, uint64_t token) {
+    struct epoll_event event = {.events = events, .data = {.u64 = token}};
+    return epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event);
+}
+
+static inline int
+cmicrohttpd_epoll_remove(int epoll, int descriptor) {
+    return epoll_ctl(epoll, EPOLL_CTL_DEL, descriptor, NULL);
+}
+
+enum { cmicrohttpd_event_capacity = 256 };
+
+static inline int
+cmicrohttpd_epoll_wait(int epoll, struct cmicrohttpd_event *_Nonnull events, int milliseconds) {
+    struct epoll_event found[cmicrohttpd_event_capacity];
+    const int count = epoll_wait(epoll, found, cmicrohttpd_event_capacity, milliseconds);
+    for (int i = 0; i < count; i++) {
+        events[i].token = found[i].data.u64;
+        events[i].events = found[i].events;
+    }
+    return count;
+}
+
+// POLLRDHUP is spelled only for GNU sources; Linux gives it the value of EPOLLRDHUP.
+static inline int
+cmicrohttpd_is_hung_up(int descriptor) {
+    struct pollfd entry = {.fd = descriptor, .events = EPOLLRDHUP};
+    return poll(&entry, 1, 0) > 0;
+}
+
+// Variadic.
+static inline void
+cmicrohttpd_name_thread(const char *_Nonnull name) {
+    (void) prctl(PR_SET_NAME, name, 0, 0, 0);
+}
+
 #endif

@@ -1,0 +1,107 @@
+internal import CMicroHTTPD
+
+/// What libmicrohttpd asks for the next bytes of a body that is not in memory.
+///
+/// Used on the loop thread only.
+@safe
+final class ContentSource {
+    enum Kind {
+        case producer(any BodyProducer, byteCount: Int?)
+        case stream(EventStream)
+    }
+
+    private let exchange: Exchange
+    private let kind: Kind
+    private var hasEnded = false
+
+    init(_ exchange: Exchange, _ kind: Kind) {
+        self.exchange = exchange
+        self.kind = kind
+        exchange.flow.isCounting = true
+        exchange.flow.bytesSent = 0
+    }
+
+    /// Makes a response that holds this source until it is over.
+    func makeNative(byteCount: Int?) -> OpaquePointer? {
+        let hold = unsafe Unmanaged.passRetained(self)
+        let native = unsafe MHD_create_response_from_callback(
+            byteCount.map { UInt64($0) } ?? cmicrohttpd_size_unknown,
+            max(1, min(byteCount ?? blockSize, blockSize)),
+            { source, position, buffer, capacity in
+                guard let source = unsafe source, let buffer = unsafe buffer else {
+                    return cmicrohttpd_end_with_error
+                }
+                return unsafe Unmanaged<ContentSource>.fromOpaque(source).takeUnretainedValue()
+                    .read(
+                        into: UnsafeMutableRawBufferPointer(start: buffer, count: capacity),
+                        at: Int(position))
+            },
+            hold.toOpaque(),
+            { source in
+                if let source = unsafe source {
+                    unsafe Unmanaged<ContentSource>.fromOpaque(source).release()
+                }
+            })
+        if unsafe native == nil { unsafe hold.release() }
+        return unsafe native
+    }
+
+    private func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) -> Int {
+        guard exchange.flow.end == nil else { return cmicrohttpd_end_with_error }
+        exchange.flow.bytesSent = offset
+        switch kind {
+        case .producer(let producer, let byteCount):
+            return unsafe read(producer, byteCount, into: buffer, at: offset)
+        case .stream(let stream):
+            return unsafe read(stream, into: buffer, at: offset)
+        }
+    }
+
+    private func read(
+        _ producer: any BodyProducer, _ byteCount: Int?,
+        into buffer: UnsafeMutableRawBufferPointer, at offset: Int
+    ) -> Int {
+        if hasEnded {
+            return byteCount == nil ? cmicrohttpd_end_of_stream : fail()
+        }
+        var bytes = unsafe OutputRawSpan(buffer: buffer, initializedCount: 0)
+        let production = producer.produce(into: &bytes, at: offset)
+        let count = unsafe bytes.finalize(for: buffer)
+        switch production {
+        case .more where count > 0:
+            break
+        case .end where count > 0:
+            hasEnded = true
+        case .end where byteCount == nil:
+            return cmicrohttpd_end_of_stream
+        default:
+            return fail()
+        }
+        exchange.flow.bytesSent = offset + count
+        return count
+    }
+
+    private func read(
+        _ stream: EventStream, into buffer: UnsafeMutableRawBufferPointer, at offset: Int
+    ) -> Int {
+        switch unsafe stream.pull(into: buffer) {
+        case .bytes(let count):
+            exchange.flow.bytesSent = offset + count
+            return count
+        case .idle:
+            return exchange.suspend() ? 0 : cmicrohttpd_end_with_error
+        case .end:
+            return cmicrohttpd_end_of_stream
+        case .broken:
+            return fail()
+        }
+    }
+
+    private func fail() -> Int {
+        exchange.flow.end = .broken
+        return cmicrohttpd_end_with_error
+    }
+}
+
+/// How much room a producer of a body without chunks is given at a time.
+private let blockSize = 64 * 1024

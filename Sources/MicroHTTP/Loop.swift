@@ -1,0 +1,303 @@
+internal import CMicroHTTPD
+internal import Glibc
+internal import Synchronization
+
+/// One thread that serves connections, and what it waits for.
+///
+/// libmicrohttpd is called on this thread only. Other threads put a note into the mailbox and ring.
+final class Loop: @unchecked Sendable {
+    // Sendable: the constants are, and so is the mailbox behind its lock. Every variable is touched
+    // on the loop thread only, or before that thread starts and after it was joined.
+
+    enum Note {
+        case wake(Exchange)
+        case end(Exchange, ExchangeRecord.Outcome)
+    }
+
+    enum Stage {
+        case serving
+        case notAccepting
+        case draining(until: UInt64)
+    }
+
+    private struct Mailbox {
+        var notes: [Note] = []
+        var stage = Stage.serving
+        var hasNews = false
+    }
+
+    let configuration: Server.Configuration
+    let handler: any Handler
+    /// How long a request may take to arrive, and a client to begin the next.
+    let requestNanoseconds: UInt64
+    let patience: UInt64
+
+    private let mailbox = Mutex(Mailbox())
+    private let thread = Atomic<UInt>(0)
+    private let epoll: FileDescriptor
+    private let bell: FileDescriptor
+
+    private var daemons: [Daemon] = []
+    private var links: [Link] = []
+    private var notes: [Note] = []
+    private var sweepAt: UInt64 = 0
+    private let sweepNanoseconds: UInt64
+    private var suspended = 0
+    private var isAccepting = true
+
+    /// The daemon that runs at this moment.
+    private(set) var running: Daemon?
+    /// Whether answers are the last of their connections.
+    private(set) var isDraining = false
+    /// Whether everything is being closed, so that nothing may be suspended.
+    private(set) var isClosing = false
+
+    init?(configuration: Server.Configuration, handler: any Handler) {
+        self.configuration = configuration
+        self.handler = handler
+        requestNanoseconds = configuration.requestTimeout.wholeNanoseconds
+        patience = (configuration.idleTimeout + configuration.requestTimeout).wholeNanoseconds
+        sweepNanoseconds = min(max(requestNanoseconds / 4, 10_000_000), 1_000_000_000)
+        guard let epoll = FileDescriptor(epoll_create1(CInt(EPOLL_CLOEXEC))),
+            let bell = FileDescriptor(
+                eventfd(0, CInt(EFD_CLOEXEC | EFD_NONBLOCK)))
+        else { return nil }
+        self.epoll = epoll
+        self.bell = bell
+        let added = cmicrohttpd_epoll_add(
+            epoll.rawValue, bell.rawValue, cmicrohttpd_readable, Loop.bellToken)
+        guard added == 0 else { return nil }
+    }
+
+    // MARK: From any thread
+
+    /// Whether the caller runs on the loop thread.
+    var isCurrent: Bool { thread.load(ordering: .relaxed) == UInt(pthread_self()) }
+
+    /// Leaves a note for the loop.
+    func post(_ note: Note) {
+        ring { $0.notes.append(note) }
+    }
+
+    /// Has the loop go over to another stage.
+    func enter(_ stage: Stage) {
+        ring { $0.stage = stage }
+    }
+
+    private func ring(_ change: (inout Mailbox) -> Void) {
+        let isFirst = mailbox.withLock { box in
+            change(&box)
+            defer { box.hasNews = true }
+            return !box.hasNews
+        }
+        // The loop looks into the mailbox before it sleeps, so its own notes need no bell.
+        guard isFirst, !isCurrent else { return }
+        var one: UInt64 = 1
+        _ = unsafe write(bell.rawValue, &one, MemoryLayout<UInt64>.size)
+    }
+
+    // MARK: Before the thread starts
+
+    /// Starts a daemon on a listening socket.
+    func listen(on listener: Listener, connectionLimit: Int) -> Bool {
+        guard let daemon = Daemon(loop: self, listener: listener, connectionLimit: connectionLimit)
+        else { return false }
+        daemons.append(daemon)
+        let token = UInt64(daemons.count)
+        return cmicrohttpd_epoll_add(
+            epoll.rawValue, daemon.epoll, cmicrohttpd_readable, token) == 0
+    }
+
+    /// Stops the daemons of a loop whose thread never started.
+    func dismantle() {
+        for daemon in daemons {
+            daemon.quiesce()
+            daemon.stop()
+        }
+        daemons = []
+    }
+
+    // MARK: The thread
+
+    /// Serves until the mailbox says to stop.
+    func run() {
+        thread.store(UInt(pthread_self()), ordering: .relaxed)
+        var deadline: UInt64?
+        while true {
+            wait(until: deadline)
+            if let end = readMail() { deadline = end }
+            for daemon in daemons where daemon.mustRun { run(daemon) }
+            let now = monotonicNanoseconds()
+            sweep(now)
+            if let deadline, now >= deadline || !hasWork { break }
+        }
+        close()
+        thread.store(0, ordering: .relaxed)
+    }
+
+    private func run(_ daemon: Daemon) {
+        running = daemon
+        daemon.run()
+        running = nil
+    }
+
+    private static let bellToken: UInt64 = 0
+
+    private func wait(until deadline: UInt64?) {
+        var milliseconds = -1
+        func atMost(_ limit: Int) {
+            if milliseconds < 0 || limit < milliseconds { milliseconds = max(limit, 0) }
+        }
+        for daemon in daemons {
+            guard let timeout = daemon.timeout else { continue }
+            atMost(timeout)
+            if timeout == 0 { daemon.mustRun = true }
+        }
+        if !links.isEmpty { atMost(Int(sweepNanoseconds / 1_000_000)) }
+        if let deadline {
+            let now = monotonicNanoseconds()
+            atMost(deadline > now ? Int(min((deadline - now) / 1_000_000 + 1, 1000)) : 0)
+        }
+        if mailbox.withLock({ $0.hasNews }) { milliseconds = 0 }
+        unsafe withUnsafeTemporaryAllocation(
+            of: cmicrohttpd_event.self, capacity: cmicrohttpd_event_capacity
+        ) { events in
+            guard let start = events.baseAddress else { return }
+            let count = unsafe cmicrohttpd_epoll_wait(
+                epoll.rawValue, start, CInt(clamping: milliseconds))
+            if count == 0 { for daemon in daemons { daemon.mustRun = true } }
+            for index in 0..<max(Int(count), 0) {
+                handle(unsafe events[index].token)
+            }
+        }
+    }
+
+    private func handle(_ token: UInt64) {
+        switch token {
+        case Loop.bellToken:
+            var count: UInt64 = 0
+            _ = unsafe read(bell.rawValue, &count, MemoryLayout<UInt64>.size)
+        case 1...UInt64(daemons.count):
+            daemons[Int(token) - 1].mustRun = true
+        default:
+            // A link stays alive while it is watched, and nothing is freed between two events.
+            guard let opaque = unsafe UnsafeRawPointer(bitPattern: UInt(token)) else { return }
+            let link = unsafe Unmanaged<Link>.fromOpaque(opaque).takeUnretainedValue()
+            link.exchange?.end(.clientGone)
+            link.daemon.mustRun = true
+        }
+    }
+
+    /// Does what the notes ask for.
+    ///
+    /// - Returns: When to stop, once that has been asked for.
+    private func readMail() -> UInt64? {
+        let stage = mailbox.withLock { box -> Stage? in
+            guard box.hasNews else { return nil }
+            box.hasNews = false
+            swap(&box.notes, &notes)
+            return box.stage
+        }
+        for note in notes {
+            switch note {
+            case .wake(let exchange):
+                exchange.resume()
+                exchange.link.daemon.mustRun = true
+            case .end(let exchange, let outcome):
+                exchange.end(outcome)
+                exchange.link.daemon.mustRun = true
+            }
+        }
+        notes.removeAll(keepingCapacity: notes.count <= 1024)
+        switch stage {
+        case nil, .serving:
+            return nil
+        case .notAccepting:
+            quiesce()
+            return nil
+        case .draining(let deadline):
+            quiesce()
+            isDraining = true
+            return deadline
+        }
+    }
+
+    private func quiesce() {
+        guard isAccepting else { return }
+        isAccepting = false
+        for daemon in daemons {
+            daemon.quiesce()
+            daemon.mustRun = true
+        }
+    }
+
+    /// Whether an answer is still to be given or on its way.
+    private var hasWork: Bool { links.contains { $0.exchange?.isInFlight ?? false } }
+
+    /// Gives up on clients that take too long.
+    private func sweep(_ now: UInt64) {
+        guard now >= sweepAt else { return }
+        sweepAt = now + sweepNanoseconds
+        for link in links where link.deadline <= now {
+            link.deadline = .max
+            link.isOverdue = true
+            _ = shutdown(link.descriptor, CInt(SHUT_RDWR))
+            link.daemon.mustRun = true
+        }
+    }
+
+    /// Closes every connection. libmicrohttpd must not be stopped while one is suspended.
+    private func close() {
+        isClosing = true
+        isDraining = true
+        repeat {
+            for link in links {
+                link.exchange?.end(.shutdown)
+            }
+            _ = readMail()
+            for daemon in daemons { run(daemon) }
+        } while suspended > 0
+        for daemon in daemons { daemon.stop() }
+        daemons = []
+        _ = readMail()
+    }
+
+    // MARK: Connections
+
+    func add(_ link: Link) {
+        link.index = links.count
+        links.append(link)
+    }
+
+    func remove(_ link: Link) {
+        guard let last = links.popLast(), last !== link else { return }
+        last.index = link.index
+        links[link.index] = last
+    }
+
+    /// Has the loop notice when the client of a suspended connection leaves.
+    func watch(_ link: Link) {
+        suspended += 1
+        let token = unsafe UInt64(UInt(bitPattern: Unmanaged.passUnretained(link).toOpaque()))
+        _ = cmicrohttpd_epoll_add(epoll.rawValue, link.descriptor, cmicrohttpd_hang_up, token)
+    }
+
+    func unwatch(_ link: Link) {
+        suspended -= 1
+        _ = cmicrohttpd_epoll_remove(epoll.rawValue, link.descriptor)
+    }
+
+    /// Whether a request that ended badly did so because the client is not there any more.
+    func isConnectionLost(_ descriptor: CInt, after code: MHD_RequestTerminationCode) -> Bool {
+        code == .REQUEST_TERMINATED_WITH_ERROR && cmicrohttpd_is_hung_up(descriptor) != 0
+    }
+}
+
+extension Duration {
+    /// The duration in nanoseconds, at least none and short of what would overflow a deadline.
+    var wholeNanoseconds: UInt64 {
+        let (seconds, attoseconds) = components
+        guard seconds >= 0, attoseconds >= 0 else { return 0 }
+        return UInt64(min(seconds, 1 << 32)) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000)
+    }
+}

@@ -1,0 +1,58 @@
+internal import Glibc
+
+/// A block of memory of its own, filled once and then only read.
+///
+/// It can be sent as a body without being copied.
+@safe
+public final class OwnedBuffer: @unchecked Sendable {
+    // Sendable: the block is written by the initialiser, before anyone else can see it, and lives
+    // until the last reference goes.
+    private let base: UnsafeMutableRawPointer
+
+    /// How many bytes were written.
+    public let byteCount: Int
+
+    /// Allocates memory and lets a closure fill it from the start.
+    ///
+    /// - Parameters:
+    ///   - capacity: How many bytes can be written.
+    ///   - fill: Appends the bytes.
+    /// - Returns: nil when there is no memory left.
+    /// - Throws: What `fill` throws; the memory is freed.
+    public init?<Failure: Error>(
+        capacity: Int,
+        fill: (inout OutputRawSpan) throws(Failure) -> Void
+    ) throws(Failure) {
+        guard let base = unsafe malloc(max(capacity, 1)) else { return nil }
+        let block = unsafe UnsafeMutableRawBufferPointer(start: base, count: max(capacity, 0))
+        var span = unsafe OutputRawSpan(buffer: block, initializedCount: 0)
+        do throws(Failure) {
+            try fill(&span)
+        } catch {
+            unsafe free(base)
+            throw error
+        }
+        byteCount = unsafe span.finalize(for: block)
+        unsafe self.base = base
+    }
+
+    /// Takes over memory that came from `malloc`.
+    init(owning base: UnsafeMutableRawPointer, byteCount: Int) {
+        unsafe self.base = base
+        self.byteCount = byteCount
+    }
+
+    deinit { unsafe free(base) }
+
+    /// Lends the bytes.
+    public func withBytes<Result, Failure: Error>(
+        _ body: (RawSpan) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        try unsafe body(pointer.bytes)
+    }
+
+    /// The bytes, for as long as the buffer is referenced.
+    var pointer: UnsafeRawBufferPointer {
+        unsafe UnsafeRawBufferPointer(start: base, count: byteCount)
+    }
+}

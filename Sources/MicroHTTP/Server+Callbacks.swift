@@ -1,0 +1,79 @@
+internal import CMicroHTTPD
+
+// What libmicrohttpd calls, on the loop thread. An exchange is retained while libmicrohttpd knows a
+// request, a link while it knows a connection; each is released in the callback that ends it.
+
+/// The request line is here: `target` is as it was sent, before anything is cut out of it.
+let targetCallback:
+    @convention(c) (
+        UnsafeMutableRawPointer?, UnsafePointer<CChar>?, OpaquePointer?
+    ) -> UnsafeMutableRawPointer? = { _, target, connection in
+        guard let connection = unsafe connection, let link = unsafe link(of: connection) else {
+            return nil
+        }
+        let now = monotonicNanoseconds()
+        link.deadline = now &+ link.loop.requestNanoseconds
+        let exchange = unsafe Exchange(
+            target: Target(target), link: link, connection: connection, startedAt: now)
+        link.exchange = exchange
+        return unsafe Unmanaged.passRetained(exchange).toOpaque()
+    }
+
+/// The head is here, or a piece of the body, or its end.
+let accessCallback: MHD_AccessHandlerCallback = {
+    _, _, _, method, version, upload, uploadByteCount, request in
+    guard let request = unsafe request?.pointee, let uploadByteCount = unsafe uploadByteCount else {
+        return .NO
+    }
+    let exchange = unsafe Unmanaged<Exchange>.fromOpaque(request).takeUnretainedValue()
+    let bytes = unsafe UnsafeRawBufferPointer(start: upload, count: uploadByteCount.pointee)
+    unsafe uploadByteCount.pointee = 0
+    return unsafe exchange.step(method: method, version: version, upload: bytes)
+}
+
+/// The request is over, one way or another.
+let completedCallback: MHD_RequestCompletedCallback = { _, _, request, code in
+    guard let opaque = unsafe request?.pointee else { return }
+    let exchange = unsafe Unmanaged<Exchange>.fromOpaque(opaque).takeRetainedValue()
+    unsafe request?.pointee = nil
+    let link = exchange.link
+    link.exchange = nil
+    link.deadline = monotonicNanoseconds() &+ link.loop.patience
+    exchange.complete(code)
+}
+
+/// A connection was accepted, or is about to be closed.
+let connectionCallback: MHD_NotifyConnectionCallback = { context, connection, linkSlot, code in
+    guard let context = unsafe context, let connection = unsafe connection,
+        let linkSlot = unsafe linkSlot
+    else { return }
+    let loop = unsafe Unmanaged<Loop>.fromOpaque(context).takeUnretainedValue()
+    switch code {
+    case .CONNECTION_NOTIFY_STARTED:
+        guard let daemon = loop.running else { return }
+        let link = unsafe Link(
+            loop: loop, daemon: daemon, descriptor: cmicrohttpd_descriptor(connection),
+            peer: describe(cmicrohttpd_peer(connection)))
+        unsafe linkSlot.pointee = Unmanaged.passRetained(link).toOpaque()
+        loop.add(link)
+    case .CONNECTION_NOTIFY_CLOSED:
+        guard let opaque = unsafe linkSlot.pointee else { return }
+        unsafe linkSlot.pointee = nil
+        loop.remove(unsafe Unmanaged<Link>.fromOpaque(opaque).takeRetainedValue())
+    }
+}
+
+/// libmicrohttpd has something to say.
+let logCallback: @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<CChar>) -> Void = {
+    context, line in
+    guard let context = unsafe context else { return }
+    let loop = unsafe Unmanaged<Loop>.fromOpaque(context).takeUnretainedValue()
+    guard let log = loop.configuration.log else { return }
+    let text = unsafe String(cString: line)
+    log(text.hasSuffix("\n") ? String(text.dropLast()) : text)
+}
+
+private func link(of connection: OpaquePointer) -> Link? {
+    guard let opaque = unsafe cmicrohttpd_socket_context(connection) else { return nil }
+    return unsafe Unmanaged<Link>.fromOpaque(opaque).takeUnretainedValue()
+}

@@ -1,0 +1,32 @@
+extension Server {
+    /// What a server is told before it starts.
+    public struct Configuration: Sendable {
+        /// Where to listen.
+        public var endpoints: [Endpoint]
+        /// How many loop threads serve the connections.
+        public var threads = 1
+        /// How many connections there may be at once; the rest wait in the kernel's queue.
+        public var connectionLimit = 1024
+        /// How many bytes of memory a connection gets; bounds the head of a request.
+        public var connectionMemory = 64 * 1024
+        /// How long a connection may be silent, rounded up to whole seconds.
+        ///
+        /// An exchange that waits for its answer and a stream without news do not count as silent.
+        public var idleTimeout = Duration.seconds(60)
+        /// How long a request may take to arrive, from its first line to the last byte of its body.
+        ///
+        /// A client that sends a byte now and then is not silent, but it is stopped by this.
+        public var requestTimeout = Duration.seconds(60)
+        /// How many bytes of an unwanted body are read and dropped to keep a connection.
+        public var drainLimit = 1024 * 1024
+        /// How many bytes may wait for a slow reader of an ``EventStream`` before it is dropped.
+        public var streamBacklog = 256 * 1024
+        /// Receives what libmicrohttpd has to say, a line at a time, on a loop thread.
+        public var log: (@Sendable (String) -> Void)?
+
+        /// Creates a configuration with defaults for all but the endpoints.
+        public init(endpoints: [Endpoint]) {
+            self.endpoints = endpoints
+        }
+    }
+}

@@ -1,0 +1,161 @@
+internal import CMicroHTTPD
+internal import Glibc
+internal import Synchronization
+
+/// An HTTP/1.1 server.
+///
+/// ```swift
+/// struct Hello: Handler {
+///     func receive(_ exchange: Exchange) -> Plan {
+///         .respond(Response(status: 200, content: .bytes(Array("hello\n".utf8))))
+///     }
+/// }
+///
+/// let endpoint = Endpoint.tcp(host: "127.0.0.1", port: 8080)
+/// let server = try Server(configuration: .init(endpoints: [endpoint]), handler: Hello())
+/// try server.start()
+/// …
+/// server.stop(within: .seconds(5))
+/// ```
+///
+/// A few threads serve any number of connections; see ``Handler`` for what they call.
+public final class Server: Sendable {
+    private struct State {
+        var listeners: [[Listener]]
+        var loops: [Loop] = []
+        var threads: [pthread_t] = []
+        var isStarted = false
+    }
+
+    private let configuration: Configuration
+    private let handler: any Handler
+    private let state: Mutex<State>
+
+    /// The TCP port of the first endpoint that has one, or 0 without.
+    ///
+    /// Tells which port the kernel chose for port 0.
+    public let boundPort: UInt16
+
+    /// Opens the listening sockets; clients may connect, but nobody answers before ``start()``.
+    ///
+    /// - Parameters:
+    ///   - configuration: Where to listen, and the limits.
+    ///   - handler: The application.
+    /// - Throws: ``ServerError`` when an endpoint cannot be listened on. No socket is left open.
+    public init(configuration: Configuration, handler: any Handler) throws(ServerError) {
+        self.configuration = configuration
+        self.handler = handler
+        var listeners: [[Listener]] = []
+        for endpoint in configuration.endpoints {
+            listeners.append(try Listener.open(endpoint, count: max(configuration.threads, 1)))
+        }
+        boundPort = listeners.lazy.compactMap(\.first?.port).first { $0 != 0 } ?? 0
+        state = Mutex(State(listeners: listeners))
+    }
+
+    deinit { stop(within: .zero) }
+
+    /// Starts to serve.
+    ///
+    /// - Throws: ``ServerError`` with code ``ServerError/Code/outOfResources`` when threads or
+    ///   descriptors have run out, ``ServerError/Code/alreadyStarted`` the second time.
+    public func start() throws(ServerError) {
+        try state.withLock { state throws(ServerError) in
+            guard !state.isStarted else {
+                throw ServerError(.alreadyStarted, "A server can be started only once.")
+            }
+            state.isStarted = true
+            let loops = try makeLoops(state.listeners)
+            for (index, loop) in loops.enumerated() {
+                guard let thread = spawn(loop) else {
+                    for loop in loops[index...] { loop.dismantle() }
+                    throw ServerError(.outOfResources, "Cannot start a thread.")
+                }
+                state.loops.append(loop)
+                state.threads.append(thread)
+            }
+        }
+    }
+
+    /// Lets no more clients in; those who are in are served on.
+    public func stopAccepting() {
+        let (listeners, loops) = state.withLock { ($0.listeners.joined(), $0.loops) }
+        for loop in loops { loop.enter(.notAccepting) }
+        for listener in listeners { listener.shutDown() }
+    }
+
+    /// Stops the server, and returns when it has stopped.
+    ///
+    /// No more clients are let in. Answers that are owed may be given until the deadline; each is
+    /// the last of its connection. Streams end as soon as they have nothing to send. Then all that
+    /// is left is closed, and every exchange has been finished. Stopping again does nothing.
+    ///
+    /// Blocks the calling thread, which may not be a loop thread.
+    ///
+    /// - Parameter limit: How long to wait for answers.
+    public func stop(within limit: Duration) {
+        stopAccepting()
+        let (loops, threads, listeners) = state.withLock { state in
+            defer {
+                state.loops = []
+                state.threads = []
+                state.listeners = []
+                state.isStarted = true
+            }
+            return (state.loops, state.threads, state.listeners)
+        }
+        precondition(
+            !loops.contains { $0.isCurrent }, "a server cannot be stopped by its own handler")
+        let deadline = monotonicNanoseconds() &+ limit.wholeNanoseconds
+        for loop in loops { loop.enter(.draining(until: deadline)) }
+        for thread in threads { pthread_join(thread, nil) }
+        _ = consume listeners  // not before the loops have let go of the sockets
+    }
+
+    private func makeLoops(_ listeners: [[Listener]]) throws(ServerError) -> [Loop] {
+        let count = max(configuration.threads, 1)
+        let limit = max(1, (configuration.connectionLimit + count - 1) / count)
+        var loops: [Loop] = []
+        for index in 0..<count {
+            let loop = Loop(configuration: configuration, handler: handler)
+            if let loop { loops.append(loop) }
+            let isListening = listeners.allSatisfy { group in
+                loop?.listen(on: group[min(index, group.count - 1)], connectionLimit: limit)
+                    ?? false
+            }
+            guard isListening else {
+                for loop in loops { loop.dismantle() }
+                throw ServerError(.outOfResources, "Cannot set up an event loop.")
+            }
+        }
+        return loops
+    }
+
+    /// Starts a thread that no signal interrupts, so that they all go to the application's own.
+    private func spawn(_ loop: Loop) -> pthread_t? {
+        var blocked = sigset_t()
+        var previous = sigset_t()
+        unsafe sigfillset(&blocked)
+        for fault in [SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT] {
+            unsafe sigdelset(&blocked, fault)
+        }
+        unsafe pthread_sigmask(SIG_SETMASK, &blocked, &previous)
+        defer { unsafe pthread_sigmask(SIG_SETMASK, &previous, nil) }
+        var thread = pthread_t()
+        let hold = unsafe Unmanaged.passRetained(loop)
+        let result = unsafe pthread_create(&thread, nil, runLoop, hold.toOpaque())
+        guard result == 0 else {
+            unsafe hold.release()
+            return nil
+        }
+        return thread
+    }
+}
+
+private let runLoop: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer? = {
+    loop in
+    guard let loop = unsafe loop else { return nil }
+    unsafe cmicrohttpd_name_thread("microhttp")
+    unsafe Unmanaged<Loop>.fromOpaque(loop).takeRetainedValue().run()
+    return nil
+}

@@ -1,0 +1,55 @@
+internal import Glibc
+
+/// A request target as it was sent, split at the first question mark.
+///
+/// Most targets are short: they are kept in place, so that none costs an allocation of its own.
+@safe
+struct Target {
+    private static let capacity = 128
+
+    private var short = InlineArray<128, UInt8>(repeating: 0)
+    private var long: [UInt8] = []
+    private let byteCount: Int
+    private let pathByteCount: Int
+    let isAbsolutePath: Bool
+
+    init(_ text: UnsafePointer<CChar>?) {
+        let byteCount = unsafe text.map { unsafe strlen($0) } ?? 0
+        let bytes = unsafe UnsafeRawBufferPointer(start: text, count: byteCount)
+        self.byteCount = byteCount
+        isAbsolutePath = unsafe bytes.first == UInt8(ascii: "/")
+        pathByteCount = unsafe bytes.firstIndex(of: UInt8(ascii: "?")) ?? byteCount
+        if byteCount <= Target.capacity {
+            for index in 0..<byteCount {
+                short[index] = unsafe bytes[index]
+            }
+        } else {
+            unsafe long = Array(bytes)
+        }
+    }
+
+    var path: String { text(0..<pathByteCount) }
+
+    var query: String? { pathByteCount < byteCount ? text(pathByteCount + 1..<byteCount) : nil }
+
+    func withPath<Result, Failure: Error>(
+        _ body: (RawSpan) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        try withBytes { bytes throws(Failure) in try body(bytes.extracting(0..<pathByteCount)) }
+    }
+
+    private func text(_ range: Range<Int>) -> String {
+        withBytes { bytes in
+            unsafe bytes.extracting(range).withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) }
+        }
+    }
+
+    private func withBytes<Result, Failure: Error>(
+        _ body: (RawSpan) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        guard byteCount > Target.capacity else {
+            return try unsafe body(short.span.bytes.extracting(0..<byteCount))
+        }
+        return try unsafe body(long.span.bytes)
+    }
+}
