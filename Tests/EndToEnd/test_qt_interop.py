@@ -110,7 +110,7 @@ def test_a_segment_of_qt_is_listed_with_its_names(api, peer, name):
         assert listed["key"] == name.path
 
 
-def test_a_listed_id_names_the_segment_for_qt(api, peer, name, names):
+def test_a_listed_id_names_the_segment_for_qt(api, peer, name):
     session = api.session()
     session.create(name)
     listed = api.segment(name).json["id"]
@@ -208,7 +208,7 @@ def test_the_end_of_a_session_is_not_held_up_for_ever_by_qt_s_lock(api, both, na
     segment, session = both
     segment.lock()
     other = api.session()
-    other.attach(name, expect=None)
+    other.attach(name, expect=None)  # may be refused: Qt's own attach() waits here
     end = api.begin("DELETE", other.href)
     end.answer(deadline=10, expect=200)
     segment.unlock()
@@ -257,7 +257,7 @@ def test_qt_gets_the_lock_when_its_http_holder_expires(api, both, name):
     segment.unlock()
 
 
-def test_qt_s_attach_and_detach_wait_for_a_lock_that_http_holds(qt, both, name):
+def test_qt_s_attach_and_detach_wait_for_a_lock_that_http_holds(both, qt, name):
     segment, session = both
     late = qt().segment(name)
     session.lock(name)
