@@ -130,12 +130,16 @@ def test_json_is_acceptable_in_these_ways(api, accept):
 
 # Methods
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("template", PATHS)
+def known_methods(template):
+    return {one.upper() for one in CONTRACT.document["paths"][template] if one != "parameters"}
+
+
+@pytest.mark.parametrize("template, method", [
+    (template, method) for template in PATHS for method in METHODS
+    if method not in known_methods(template)
+])
 def test_a_method_that_a_path_does_not_have_is_refused_with_those_it_has(api, template, method):
-    known = {one.upper() for one in CONTRACT.document["paths"][template] if one != "parameters"}
-    if method in known:
-        return
+    known = known_methods(template)
     answer = api.request(method, PATHS[template], expect=(405, "method-not-allowed"))
     allowed = {one.strip() for one in answer.headers["Allow"].split(",")}
     expected = known | ({"HEAD"} if "GET" in known else set())
