@@ -1,8 +1,10 @@
 """A small strict HTTP client: each answer is checked for what holds everywhere."""
 import http.client
+import io
 import json as json_module
 import select
 import socket
+import time
 from urllib.parse import urlencode
 
 from harness.contract import CONTRACT
@@ -116,35 +118,34 @@ class Pending:
 class Stream:
     """An open event stream; closing it is a client's hang-up."""
 
-    def __init__(self, address, target, session=None):
-        self.connection = http.client.HTTPConnection(*address, timeout=DEADLINE)
-        fields, _ = compose(session=session, token=None, json=ABSENT, body=None, headers=None)
-        self.connection.request("GET", target, headers=fields)
-        self.socket = self.connection.sock
-        self.response = self.connection.getresponse()
-        self.status = self.response.status
-        self.headers = self.response.headers
+    def __init__(self, address, target):
+        self.socket = socket.create_connection(address, timeout=DEADLINE)
+        self.socket.sendall(raw("GET", target))
+        octets = b""
+        while b"\r\n\r\n" not in octets:
+            octets += self.socket.recv(4096) or b"\r\n\r\n"
+        head, self.events = octets.split(b"\r\n\r\n", 1)
+        line, fields = head.split(b"\r\n", 1)
+        self.status = int(line.split()[1])
+        self.headers = http.client.parse_headers(io.BytesIO(fields + b"\r\n\r\n"))
 
     def has_ended(self, deadline):
-        """Whether the server ends the stream before the deadline; comments are read over."""
-        self.socket.settimeout(deadline)
-        try:
-            while self.response.read1(1024):
-                pass
-        except TimeoutError:
-            return False
-        except (ConnectionError, http.client.HTTPException):
-            pass
+        """Whether the server ends the stream before the deadline: last chunk, or a closed line."""
+        end = time.monotonic() + deadline
+        while not self.events.endswith(b"0\r\n\r\n"):
+            if not select.select([self.socket], [], [], max(0.0, end - time.monotonic()))[0]:
+                return False
+            try:
+                octets = self.socket.recv(4096)
+            except ConnectionError:
+                return True
+            if not octets:
+                return True
+            self.events += octets
         return True
 
     def close(self):
-        # The response holds a file object of its own on the socket: only a shutdown is a hang-up.
-        try:
-            self.socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass
-        self.response.close()
-        self.connection.close()
+        self.socket.close()
 
 
 class Session:
