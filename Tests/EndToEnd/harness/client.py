@@ -307,6 +307,21 @@ def exchange(address, octets, deadline=DEADLINE, finish=True, method="RAW", targ
         return receive(connection, method, target)
 
 
+def conversation(address, octets, deadline=DEADLINE, finish=True):
+    """Send octets as they stand; all that comes back until the server closes the connection."""
+    stream = b""
+    with socket.create_connection(address, timeout=deadline) as connection:
+        try:
+            connection.sendall(octets)
+            if finish:
+                connection.shutdown(socket.SHUT_WR)
+            while more := connection.recv(65536):
+                stream += more
+        except ConnectionError:
+            pass
+    return stream
+
+
 def receive(connection, method="RAW", target="-"):
     """Read one answer from a raw socket; None for a connection closed without one."""
     response = http.client.HTTPResponse(connection, method=method)

@@ -86,6 +86,14 @@ class World:
         """What is there now and was not at first."""
         return self.things() - self.before
 
+    def memories(self):
+        """New segments; one whose key file is gone has no name that would find it."""
+        return {
+            (kind, name) for kind, name in self.new()
+            if kind == "memory" or kind == "file" and os.path.dirname(name) == SHM
+            and not os.path.basename(name).startswith("sem.")
+        }
+
     def clean(self):
         """Remove what is new and say what that was."""
         removed = self.new()
