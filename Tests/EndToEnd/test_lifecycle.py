@@ -1,0 +1,295 @@
+"""Start, flags and stop of the program."""
+import re
+import signal
+import socket
+import time
+
+import pytest
+
+from harness.client import Api
+from harness.server import run
+from harness.waiting import wait_until
+
+
+def one_clear_line(result):
+    """What a start that fails prints: one line, and no traceback or dump."""
+    assert result.returncode not in (0, -6, -11), result
+    lines = [line for line in result.stderr.splitlines() if line.strip()]
+    assert len(lines) == 1, result.stderr
+    return lines[0]
+
+
+def refuses_connections(address):
+    try:
+        socket.create_connection(address, timeout=1).close()
+    except OSError:
+        return True
+    return False
+
+
+# Start
+
+def test_the_start_line_tells_version_and_address(start_server):
+    server = start_server()
+    lines = [line for line in server.log().splitlines() if "listening on" in line]
+    assert len(lines) == 1
+    assert server.address[1] != 0
+    api = Api(server.address)
+    body = api.get("/v1", expect=200).json
+    assert (body["name"], body["version"]) == ("segmentd", server.version)
+    assert body["default_key_type"] == "systemv"
+    api.close()
+
+
+def test_help_tells_of_every_flag_that_the_tests_use(environment):
+    result = run("--help", environment=environment)
+    assert result.returncode == 0
+    for flag in ("--listen", "--state-dir", "--default-key-type", "--version"):
+        assert flag in result.stdout
+
+
+def test_version_prints_the_version_and_nothing_else(environment, start_server):
+    result = run("--version", environment=environment)
+    assert result.returncode == 0
+    assert re.fullmatch(r"(segmentd )?\d+\.\d+\.\d+\S*\n", result.stdout)
+    assert start_server().version in result.stdout
+
+
+@pytest.mark.parametrize("arguments", [
+    ("--no-such-flag",),
+    ("--listen",),
+    ("--listen", "127.0.0.1:65536"),
+    ("--listen", "127.0.0.1:many"),
+    ("--listen", "nowhere"),
+    ("--default-key-type", "windows"),
+    ("surplus",),
+], ids=" ".join)
+def test_a_bad_flag_is_named_and_nothing_is_started(environment, tmp_path, arguments):
+    result = run("--state-dir", str(tmp_path), *arguments, environment=environment)
+    assert result.returncode not in (0, -6, -11)
+    assert arguments[0].removeprefix("--") in result.stderr
+    assert result.stderr.startswith("Error: ") or "segmentd" in result.stderr
+
+
+def test_a_port_that_is_taken_is_said_in_one_line(environment, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("--listen", f"127.0.0.1:{port}", "--state-dir", str(tmp_path),
+                     environment=environment)
+    assert str(port) in one_clear_line(result)
+
+
+def test_an_address_that_is_not_ours_is_said_in_one_line(environment, tmp_path):
+    result = run("--listen", "192.0.2.1:0", "--state-dir", str(tmp_path), environment=environment)
+    assert "192.0.2.1" in one_clear_line(result)
+
+
+def test_a_state_directory_that_cannot_be_written_is_said_in_one_line(environment, tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_bytes(b"")
+    result = run("--listen", "127.0.0.1:0", "--state-dir", str(blocked / "state"),
+                 environment=environment)
+    assert str(blocked) in one_clear_line(result)
+
+
+def test_the_log_names_requests_but_no_session_ids(start_server):
+    server = start_server()
+    api = Api(server.address)
+    session = api.session()
+    api.get(session.href, expect=200)
+    session.request("GET", "/v1/segments", expect=200)
+    session.end()
+    api.close()
+    assert session.id not in server.log()
+
+
+def test_two_servers_live_side_by_side(start_server, posix):
+    first, second = Api(start_server().address), Api(start_server().address)
+    one, other = first.session(), second.session()
+    one.create(posix, 8)
+    other.attach(posix)
+    one.write(posix, b"between", offset=0)
+    assert other.read(posix, length=7).body == b"between"
+    assert one.detach(posix).json["destroyed"] is False
+    assert posix.exists()
+    assert other.detach(posix).json["destroyed"] is True
+
+
+def test_the_lock_excludes_the_sessions_of_another_server(start_server, name):
+    first, second = Api(start_server().address), Api(start_server().address)
+    one, other = first.session(), second.session()
+    one.create(name, 8)
+    other.attach(name)
+    one.lock(name)
+    other.lock(name, wait_ms=50, expect=(423, "locked"))
+    assert second.lock_state(name)["state"] == "external"
+    one.unlock(name)
+    other.lock(name, wait_ms=1000)
+    other.detach(name)
+    assert one.detach(name).json["destroyed"] is True
+
+
+# Health
+
+@pytest.mark.parametrize("path", ["/livez", "/readyz", "/healthz"])
+def test_a_healthy_server_says_ok(api, path):
+    answer = api.get(path, expect=200)
+    assert answer.body == b"ok\n"
+    assert answer.headers["Content-Type"].split(";")[0] == "text/plain"
+
+
+def test_metrics_are_in_prometheus_text_format(api, posix):
+    api.session().create(posix)
+    answer = api.get("/metrics", expect=200)
+    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+    sample = re.compile(r'[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]*\})? [-+0-9.eE]+(Inf|NaN)?')
+    lines = answer.body.decode().splitlines()
+    samples = [line for line in lines if line and not line.startswith("#")]
+    assert samples
+    assert all(sample.fullmatch(line) for line in samples)
+    for line in samples:
+        family = re.match(r"[a-zA-Z0-9_:]+", line)[0]
+        base = re.sub(r"_(bucket|sum|count|total)$", "", family)
+        assert any(f"# TYPE {one} " in answer.body.decode() for one in (family, base)), family
+
+
+def test_limits_are_whole_numbers_and_features_are_words(api):
+    body = api.get("/v1", expect=200).json
+    assert all(isinstance(limit, int) and limit > 0 for limit in body["limits"].values())
+    assert all(isinstance(feature, str) for feature in body["features"])
+
+
+# Stop
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_a_signal_stops_the_server_cleanly(start_server, number):
+    server = start_server()
+    Api(server.address).get("/livez", expect=200)
+    server.stop(number)
+    assert refuses_connections(server.address)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)
+def test_the_stop_ends_every_session_by_the_rule_of_the_last_reference(
+        start_server, names, no_debris, number):
+    server = start_server()
+    api = Api(server.address)
+    session = api.session()
+    for name in names.values():
+        session.create(name)
+        session.lock(name)
+    assert no_debris.new()
+    server.stop(number)
+    assert not no_debris.new()
+
+
+def test_the_stop_leaves_to_qt_what_qt_uses(start_server, peer, name, no_debris):
+    server = start_server()
+    session = Api(server.address).session()
+    session.create(name, 8)
+    session.write(name, b"handover")
+    segment = peer.segment(name).attach()
+    session.lock(name)
+    server.stop()
+    assert segment.read() == b"handover"
+    segment.lock()
+    segment.unlock()
+    segment.destroy()
+    no_debris.clean()
+
+
+def test_the_stop_answers_waiters_and_ends_holds(start_server, posix):
+    server = start_server()
+    api = Api(server.address)
+    holder, waiter = api.session(), api.session()
+    holder.create(posix)
+    waiter.attach(posix)
+    holder.lock(posix)
+    stream = api.stream(holder.href + "/hold")
+    pending = waiter.begin_lock(posix, 300000)
+    wait_until(lambda: api.lock_state(posix)["waiting"] == 1, 2)
+    server.send(signal.SIGTERM)
+    pending.answer(5, expect=(503, "shutting-down"))
+    assert stream.has_ended(5)
+    assert server.wait() == 0
+    stream.close()
+
+
+def test_a_stop_is_not_held_up_by_a_lock_that_qt_holds(start_server, peer, posix, no_debris):
+    server = start_server()
+    api = Api(server.address)
+    segment = peer.segment(posix).create(8)
+    session = api.session()
+    session.attach(posix)
+    segment.lock()
+    server.send(signal.SIGTERM)
+    seen = []
+
+    def ended():
+        try:
+            seen.append(api.get("/readyz", deadline=1).status)
+        except OSError:
+            pass
+        return not server.is_running
+
+    wait_until(ended, 5.5, "the end of the server")
+    assert server.wait() == 0
+    assert set(seen) <= {200, 503}
+    segment.unlock()
+    segment.destroy()
+    no_debris.clean()
+
+
+def test_the_stop_is_not_held_up_by_idle_or_stalled_clients(start_server):
+    server = start_server()
+    idle = Api(server.address)
+    idle.get("/livez", expect=200)
+    stalled = socket.create_connection(server.address)
+    stalled.sendall(b"PUT /v1/segments/a/data HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
+    silent = socket.create_connection(server.address)
+    started = time.monotonic()
+    server.stop()
+    assert time.monotonic() - started < 5
+    for connection in (stalled, silent):
+        connection.close()
+    idle.close()
+
+
+def test_a_second_signal_does_no_harm(start_server):
+    server = start_server()
+    server.send(signal.SIGTERM)
+    if server.is_running:
+        server.send(signal.SIGTERM)
+    assert server.wait() in (0, -signal.SIGTERM)
+
+
+def test_a_client_that_vanishes_does_not_stop_the_server(start_server, name):
+    server = start_server()
+    api = Api(server.address)
+    session = api.session()
+    session.create(name, 1 << 20)
+    for _ in range(20):
+        connection = socket.create_connection(server.address)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.sendall(f"GET {name.href}/data HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        connection.close()
+    assert session.read(name).status == 200
+    api.end_sessions()
+    server.stop()
+
+
+def test_descriptors_and_threads_do_not_grow_with_use(server, api, name):
+    def use():
+        session = api.session()
+        session.create(name)
+        session.lock(name)
+        session.read(name)
+        api.segment_ids()
+        session.end()
+
+    use()
+    descriptors, threads = server.descriptors(), server.threads()
+    for _ in range(30):
+        use()
+    wait_until(lambda: server.descriptors() <= descriptors + 2, 2, "the descriptors' return")
+    assert server.threads() <= threads + 2
