@@ -79,5 +79,6 @@ let package = Package(
         ),
         .testTarget(name: "SegmentAPITests", dependencies: ["SegmentAPI"], swiftSettings: tests),
     ],
-    swiftLanguageModes: [.v6]
+    swiftLanguageModes: [.v6],
+    cLanguageStandard: .gnu2x  // for #embed
 )

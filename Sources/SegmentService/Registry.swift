@@ -161,6 +161,8 @@ struct SessionRecord {
     let createdAt: WallTime
     var expiresAt: MonotonicInstant
     var holdCount = 0
+    /// Called when the session ends: its hold streams end with it.
+    var onEnd: [@Sendable () -> Void] = []
     var attachments: [KernelAddress: AttachmentRecord] = [:]
     /// The addresses behind the names by which the client attached, so that the next request by
     /// the same name asks neither kernel nor file system.

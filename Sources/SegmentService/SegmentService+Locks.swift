@@ -69,9 +69,12 @@ extension SegmentService {
     /// - Parameters:
     ///   - name: The segment.
     ///   - session: Who holds it.
+    ///   - token: If given, only the hold that was granted with this token is given back.
     /// - Throws: ``ServiceError``: `.notLocked`, also where another process's `create` took the
     ///   lock away meanwhile; `.notAttached`, `.lockUnsupported`, `.sessionGone`.
-    public func unlock(_ name: SegmentName, session: Session.ID) throws(ServiceError) {
+    public func unlock(_ name: SegmentName, session: Session.ID, token: FencingToken? = nil)
+        throws(ServiceError)
+    {
         let address = try address(of: name, session: session)
         let now = MonotonicInstant.now
         let (id, lock) = try registry.withLock {
@@ -81,7 +84,9 @@ extension SegmentService {
             guard let entry = registry.entries[id], let lock = entry.lock else {
                 throw .lockUnsupported(name)
             }
-            guard entry.queue.holder?.session == session else {
+            guard let holder = entry.queue.holder, holder.session == session,
+                token == nil || holder.token == token
+            else {
                 throw ServiceError(.notLocked, "the session does not hold the lock of \(entry.name)")
             }
             registry.entries[id]?.queue.phase = .busy
@@ -99,7 +104,12 @@ extension SegmentService {
     /// - Parameter name: The segment.
     /// - Returns: The holder, as far as it can be known; `nil` for a segment without a lock.
     /// - Throws: ``ServiceError``: `.notFound`, or what the system refused.
-    public func lockStatus(_ name: SegmentName) throws(ServiceError) -> LockStatus? {
+    public func lockStatus(existing name: SegmentName) throws(ServiceError) -> LockStatus? {
+        do throws(SegmentError) { try requireSegment(name) } catch { throw ServiceError(error) }
+        return try lockStatus(name)
+    }
+
+    func lockStatus(_ name: SegmentName) throws(ServiceError) -> LockStatus? {
         let address = try address(of: name, session: nil)
         let found = registry.withLock { registry -> (SegmentLock?, String?, Int)? in
             guard let address, let id = registry.current[address],

@@ -113,6 +113,7 @@ extension SegmentService {
             cancelDeadline(of: waiter)
             waiter.fail(.sessionGone)
         }
+        for action in record.onEnd { action() }
         return record.attachments.values.sorted { $0.entry < $1.entry }
             .map { leave($0, session: id) }
     }
@@ -121,13 +122,18 @@ extension SegmentService {
 
     /// Keeps a session from expiring while a stream to its client is open.
     ///
-    /// - Parameter id: The secret.
+    /// - Parameters:
+    ///   - id: The secret.
+    ///   - onEnd: Called if the session ends meanwhile.
     /// - Throws: ``ServiceError`` with `.sessionGone`.
-    public func beginHold(_ id: Session.ID) throws(ServiceError) {
+    public func beginHold(_ id: Session.ID, onEnd: @escaping @Sendable () -> Void)
+        throws(ServiceError)
+    {
         let now = MonotonicInstant.now
         try registry.withLock { (registry) throws(ServiceError) in
             try registry.renew(id, now: now)
             registry.sessions[id]?.holdCount += 1
+            registry.sessions[id]?.onEnd.append(onEnd)
         }
     }
 
@@ -147,6 +153,15 @@ extension SegmentService {
         case .connection: _ = try? endSession(id)
         case .timeToLive: scheduleExpiry(of: id, at: record.expiresAt)
         }
+    }
+
+    /// Calls an action after some time, on the service's timer; it must not block.
+    ///
+    /// - Parameters:
+    ///   - milliseconds: How long from now.
+    ///   - action: What to do.
+    package func schedule(afterMilliseconds milliseconds: Int64, _ action: @escaping @Sendable () -> Void) {
+        timer.schedule(at: .now.advanced(byMilliseconds: milliseconds), action)
     }
 
     // MARK: Expiry

@@ -305,11 +305,12 @@ public struct Segment: ~Copyable, Sendable {
     /// call answers a page that a peer took away with `EFAULT`. Valid while the segment lives.
     package var baseAddress: UnsafeRawPointer { unsafe memory.baseAddress }
 
-    /// Whether a peer has made the segment smaller than ``byteCount``.
+    /// The size now, in bytes: less than ``byteCount`` once a peer truncated the segment.
     ///
+    /// - Returns: The size.
     /// - Throws: ``SegmentError`` when the system cannot tell.
-    public func isTruncated() throws(SegmentError) -> Bool {
-        do throws(SystemCallError) { return try memory.wholeByteCount() < byteCount } catch {
+    public func currentByteCount() throws(SegmentError) -> Int {
+        do throws(SystemCallError) { return try memory.currentByteCount() } catch {
             throw SegmentError(error, key: name.description)
         }
     }

@@ -13,7 +13,7 @@ protocol SegmentMemory: AnyObject, Sendable {
     var hasItsName: Bool { get }
 
     /// The size now: smaller than ``byteCount`` when a peer truncated the segment.
-    func wholeByteCount() throws(SystemCallError) -> Int
+    func currentByteCount() throws(SystemCallError) -> Int
 
     func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(MemoryFault)
     func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws(MemoryFault)

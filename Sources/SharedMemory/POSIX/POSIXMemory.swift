@@ -61,7 +61,7 @@ final class POSIXMemory: SegmentMemory {
 
     var hasItsName: Bool { file.hasItsName }
 
-    func wholeByteCount() throws(SystemCallError) -> Int { try file.descriptor.status().byteCount }
+    func currentByteCount() throws(SystemCallError) -> Int { try file.descriptor.status().byteCount }
 
     func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(MemoryFault) {
         var done = 0
@@ -95,7 +95,7 @@ final class POSIXMemory: SegmentMemory {
 
     private func requireBytes(upTo end: Int) throws(MemoryFault) {
         let byteCount: Int
-        do throws(SystemCallError) { byteCount = try wholeByteCount() } catch {
+        do throws(SystemCallError) { byteCount = try currentByteCount() } catch {
             throw .refused(error)
         }
         guard end <= byteCount else { throw .truncated }

@@ -73,7 +73,7 @@ final class SystemVMemory: SegmentMemory {
         return keyFile.standing == .same
     }
 
-    func wholeByteCount() throws(SystemCallError) -> Int { byteCount }
+    func currentByteCount() throws(SystemCallError) -> Int { byteCount }
 
     func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(MemoryFault) {
         guard unsafe mapping.copy(from: offset, into: buffer) else {

@@ -1,0 +1,172 @@
+public import MicroHTTP
+public import SegmentService
+import SharedMemory
+
+/// One request on its way through the routes.
+struct Call: Sendable {
+    let exchange: Exchange
+    let service: SegmentService
+    let requestID: String
+    /// The components of the path that the route left open, decoded.
+    let arguments: [String]
+    let session: Session.ID?
+
+    var isHead: Bool { exchange.method == .head }
+
+    // MARK: What the request says
+
+    func requireSession() throws(Problem) -> Session.ID {
+        guard let session else { throw .sessionRequired }
+        return session
+    }
+
+    /// The segment that the path names.
+    func segment() throws(Problem) -> SegmentName {
+        let text = arguments[0]
+        return try attempt { () throws(ServiceError) in try service.name(fromPath: text) }
+    }
+
+    /// The session that the path names; one that cannot be is one that is not.
+    func pathSession() throws(Problem) -> Session.ID {
+        guard let id = Session.ID(arguments[0]) else {
+            throw Problem(
+                ServiceError(.sessionGone, "The session ended, expired or was never there."))
+        }
+        return id
+    }
+
+    func query<Result>(
+        _ read: (inout QueryReader) throws(QueryError) -> Result
+    ) throws(Problem) -> Result {
+        do throws(QueryError) {
+            var reader = try QueryReader(exchange.query ?? "")
+            let result = try read(&reader)
+            try reader.finish()
+            return result
+        } catch { throw Problem(error) }
+    }
+
+    func requireNoQuery() throws(Problem) {
+        try query { (_) throws(QueryError) in }
+    }
+
+    func header(_ name: String) throws(Problem) -> String? {
+        let values = exchange.headers(name)
+        guard values.count <= 1 else {
+            throw .invalidRequest("The header \(name) may be sent only once.", parameter: name)
+        }
+        return values.first
+    }
+
+    /// Which of the types offered the client likes best.
+    func negotiate(_ offered: [MediaType]) throws(Problem) -> MediaType {
+        let values = exchange.headers("Accept")
+        let accept = Accept(values.isEmpty ? nil : values.joined(separator: ", "))
+        guard let best = accept.best(of: offered) else { throw .notAcceptable(offered) }
+        return best
+    }
+
+    /// Reads a JSON body, or what stands for an absent one, and goes on.
+    func json(
+        required: Bool, _ then: @escaping @Sendable (inout ObjectReader) throws(JSONFailure) -> Plan
+    ) throws(Problem) -> Plan {
+        guard exchange.hasBody || required else { return try decode(Array("{}".utf8), then) }
+        if exchange.hasBody {
+            guard let field = try header("Content-Type"), MediaType(field)?.isJSON == true else {
+                throw .unsupportedMediaType(
+                    "The body must come as Content-Type: application/json; with curl use --json.")
+            }
+        }
+        let limit = Self.jsonByteLimit
+        return .collect(limit: limit, overflow: response(.contentTooLarge(limit: limit))) { body in
+            do throws(Problem) { return try decode(body.bytes, then) } catch {
+                return .respond(response(error))
+            }
+        }
+    }
+
+    private func decode(
+        _ bytes: [UInt8], _ then: (inout ObjectReader) throws(JSONFailure) -> Plan
+    ) throws(Problem) -> Plan {
+        do throws(JSONFailure) {
+            var reader: ObjectReader
+            do throws(JSONError) { reader = try ObjectReader(parsing: bytes) } catch {
+                throw .json(error)
+            }
+            return try then(&reader)
+        } catch {
+            switch error {
+            case .json(let error): throw Problem(error)
+            case .problem(let problem): throw problem
+            }
+        }
+    }
+
+    /// The largest body of the requests that carry JSON, in bytes.
+    static let jsonByteLimit = 64 * 1024
+
+    // MARK: Answers
+
+    private static let commonHeaders = [
+        ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"),
+    ]
+
+    func response(
+        _ status: Int, type: String? = nil, headers: [(String, String)] = [],
+        content: Response.Content = .empty
+    ) -> Response {
+        var all = Self.commonHeaders
+        all.append(("X-Request-Id", requestID))
+        if let type { all.append(("Content-Type", type)) }
+        return Response(status: status, headers: all + headers, content: content)
+    }
+
+    func response(_ problem: Problem) -> Response {
+        response(
+            problem.status, type: "application/problem+json", headers: problem.headers,
+            content: .bytes(JSONWriter.text(of: problem)))
+    }
+
+    func json(_ status: Int, _ value: some JSONWritable, headers: [(String, String)] = [])
+        -> Response
+    {
+        response(
+            status, type: "application/json", headers: headers,
+            content: .bytes(JSONWriter.text(of: value)))
+    }
+
+    /// Answers when the service is through with the request, which may be at once.
+    ///
+    /// - Parameter start: Starts it, and gives what to call if the client hangs up.
+    func later<Value>(
+        _ start: (@escaping @Sendable (Result<Value, ServiceError>) -> Void) -> Wait?,
+        answer: @escaping @Sendable (Value) -> Response
+    ) -> Plan {
+        let wait = start { result in
+            switch result {
+            case .success(let value): exchange.respond(answer(value))
+            case .failure(let error): exchange.respond(response(Problem(error)))
+            }
+        }
+        if let wait { exchange.onHangUp(wait.cancel) }
+        return .later
+    }
+}
+
+extension Exchange: WaitingClient {}
+
+/// What can go wrong while a JSON body is read: the JSON, or what it asks for.
+enum JSONFailure: Error {
+    case json(JSONError)
+    case problem(Problem)
+}
+
+/// Runs a step of the service and translates its error.
+func attempt<Value>(_ body: () throws(ServiceError) -> Value) throws(Problem) -> Value {
+    do throws(ServiceError) { return try body() } catch { throw Problem(error) }
+}
+
+/// Reads from a JSON body and translates its error.
+func reading<Value>(_ body: () throws(JSONError) -> Value) throws(JSONFailure) -> Value {
+    do throws(JSONError) { return try body() } catch { throw .json(error) }
+}

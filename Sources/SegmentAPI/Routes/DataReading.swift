@@ -1,0 +1,202 @@
+import MicroHTTP
+import SegmentService
+import SharedMemory
+
+extension SegmentAPI {
+    func readData(_ call: Call) throws(Problem) -> Plan {
+        let request = try ReadRequest(call)
+        let name = try call.segment()
+        let access = try attempt { () throws(ServiceError) in
+            try service.access(name, session: call.session, for: .readOnly)
+        }
+        let window = try request.window(of: access.segment.byteCount)
+        guard request.wish.isWanted else {
+            return .respond(try call.answer(reading: window, as: request.format, from: access))
+        }
+        return call.later { completion in
+            service.perform(on: access, request.wish, client: call.exchange) { result in
+                completion(result.map { access })
+            }
+        } answer: { access in
+            // Under the lock: a copy, for a slow client must not keep the lock.
+            do throws(Problem) {
+                return try call.answer(copying: window, as: request.format, from: access)
+            } catch { return call.response(error) }
+        }
+    }
+}
+
+/// How the octets of a segment are written down.
+enum DataFormat: String {
+    case raw, hex, json
+
+    static let offered: [(MediaType, DataFormat)] = [
+        (.octetStream, .raw), (.plainText, .hex), (.json, .json),
+    ]
+
+    var contentType: String {
+        switch self {
+        case .raw: "application/octet-stream"
+        case .hex: "text/plain; charset=utf-8"
+        case .json: "application/json"
+        }
+    }
+}
+
+/// The octets that an answer shows.
+struct DataWindow {
+    let bytes: Range<Int>
+    /// Whether they answer a Range header.
+    let isPartial: Bool
+    /// The size of the whole segment.
+    let byteCount: Int
+}
+
+/// What a request to read says.
+private struct ReadRequest {
+    let format: DataFormat
+    let wish: LockWish
+    private let offset: Int?
+    private let length: Int?
+    private let range: ByteRange
+
+    init(_ call: Call) throws(Problem) {
+        let (offset, length, named, locked, wait) = try call.query { (query) throws(QueryError) in
+            (
+                try query.int("offset"), try query.int("length"),
+                try query.choice("format", as: DataFormat.self), try query.bool("lock"),
+                try query.wait()
+            )
+        }
+        self.offset = offset
+        self.length = length
+        if let named {
+            format = named
+        } else {
+            let best = try call.negotiate(DataFormat.offered.map(\.0))
+            format = DataFormat.offered.first { $0.0 == best }?.1 ?? .raw
+        }
+        wish = LockWish(
+            isWanted: locked ?? false, isRequired: true, wait: wait ?? 0, token: nil)
+        // If-Range names a validator, and there is none that could match: the whole is the answer.
+        let isConditional = try call.header("If-Range") != nil
+        let field = call.isHead || isConditional ? nil : try call.header("Range")
+        range = ByteRange(field)
+        if field != nil, offset != nil || length != nil {
+            throw .invalidRequest("Give either Range or offset and length.", parameter: "Range")
+        }
+    }
+
+    func window(of byteCount: Int) throws(Problem) -> DataWindow {
+        if offset != nil || length != nil {
+            let start = offset ?? 0
+            guard start <= byteCount, (length ?? 0) <= byteCount - start else {
+                throw .outOfRange(
+                    "The segment has \(byteCount) bytes; the window ends behind it.",
+                    byteCount: byteCount)
+            }
+            let end = length.map { start + $0 } ?? byteCount
+            return DataWindow(bytes: start..<end, isPartial: false, byteCount: byteCount)
+        }
+        switch range.resolve(byteCount: byteCount) {
+        case .whole:
+            return DataWindow(bytes: 0..<byteCount, isPartial: false, byteCount: byteCount)
+        case .part(let bytes):
+            return DataWindow(bytes: bytes, isPartial: format == .raw, byteCount: byteCount)
+        case .unsatisfiable:
+            throw .outOfRange(
+                "The segment has \(byteCount) bytes; the range begins behind them.",
+                byteCount: byteCount)
+        }
+    }
+}
+
+extension Call {
+    /// Up to so many bytes are copied; more are sent from where they lie.
+    private static let copyLimit = 64 * 1024
+
+    /// An answer with bytes as they are when they are sent.
+    fileprivate func answer(
+        reading window: DataWindow, as format: DataFormat, from access: SegmentAccess
+    ) throws(Problem) -> Response {
+        guard window.bytes.count > Self.copyLimit else {
+            return try answer(copying: window, as: format, from: access)
+        }
+        guard !(try truncated(access, before: window.bytes.upperBound)) else {
+            throw Problem(
+                ServiceError(.segmentTruncated, "Another process truncated \(access.name)."))
+        }
+        switch format {
+        case .raw:
+            let bytes = unsafe UnsafeRawBufferPointer(
+                start: access.segment.baseAddress + window.bytes.lowerBound,
+                count: window.bytes.count)
+            return data(window, format, unsafe .memory(bytes, owner: access))
+        case .hex, .json:
+            return text(window, format, source: .segment(access))
+        }
+    }
+
+    /// An answer with bytes as they are now.
+    fileprivate func answer(
+        copying window: DataWindow, as format: DataFormat, from access: SegmentAccess
+    ) throws(Problem) -> Response {
+        let buffer: OwnedBuffer?
+        do throws(SegmentError) {
+            buffer = try OwnedBuffer(capacity: window.bytes.count) {
+                (bytes) throws(SegmentError) in
+                try bytes.append(window.bytes.count) { (target) throws(SegmentError) in
+                    try unsafe access.segment.read(at: window.bytes.lowerBound, into: target)
+                }
+            }
+        } catch { throw Problem(ServiceError(error)) }
+        guard let buffer else {
+            throw Problem(
+                ServiceError(.outOfResources, "There is no memory for \(window.bytes.count) bytes."))
+        }
+        switch format {
+        case .raw: return data(window, format, .buffer(buffer))
+        case .hex, .json: return text(window, format, source: .copy(buffer))
+        }
+    }
+
+    private func truncated(_ access: SegmentAccess, before end: Int) throws(Problem) -> Bool {
+        do throws(SegmentError) { return try access.segment.currentByteCount() < end } catch {
+            throw Problem(ServiceError(error))
+        }
+    }
+
+    private func data(
+        _ window: DataWindow, _ format: DataFormat, _ content: Response.Content
+    ) -> Response {
+        var headers: [(String, String)] = format == .raw ? [("Accept-Ranges", "bytes")] : []
+        if window.isPartial {
+            headers.append(
+                ("Content-Range", ContentRange.field(window.bytes, of: window.byteCount)))
+        }
+        return response(
+            window.isPartial ? 206 : 200, type: format.contentType, headers: headers,
+            content: content)
+    }
+
+    private func text(_ window: DataWindow, _ format: DataFormat, source: DataText.Source)
+        -> Response
+    {
+        let text = DataText(window: window, isJSON: format == .json, source: source)
+        return data(window, format, .producer(byteCount: text.byteCount, text))
+    }
+}
+
+extension OutputRawSpan {
+    /// Appends bytes that somebody else writes, all or none.
+    mutating func append<Failure: Error>(
+        _ count: Int, by write: (UnsafeMutableRawBufferPointer) throws(Failure) -> Void
+    ) throws(Failure) {
+        try unsafe withUnsafeMutableBytes { (buffer, initializedCount) throws(Failure) in
+            let free = unsafe UnsafeMutableRawBufferPointer(
+                rebasing: buffer[initializedCount..<initializedCount + count])
+            try unsafe write(free)
+            initializedCount += count
+        }
+    }
+}

@@ -1,0 +1,153 @@
+import MicroHTTP
+import SegmentService
+import SharedMemory
+
+extension SegmentAPI {
+    func replaceData(_ call: Call) throws(Problem) -> Plan {
+        let wish = try call.query { (query) throws(QueryError) in try call.lockWish(&query) }
+        let field = try call.header("Content-Range")
+        return try write(call, wish) { (byteCount) throws(Problem) in
+            guard let field else { return WriteTarget(offset: 0, exactly: byteCount) }
+            let part: ContentRange
+            do throws(ContentRange.Flaw) { part = try ContentRange(field) } catch {
+                throw .invalidRequest(
+                    "Content-Range must be bytes FIRST-LAST/* or bytes FIRST-LAST/SIZE.",
+                    parameter: "Content-Range")
+            }
+            if let size = part.completeByteCount, size != byteCount {
+                throw .sizeMismatch("The segment has \(byteCount) bytes, not \(size).")
+            }
+            guard part.bytes.upperBound <= byteCount else {
+                throw .outOfRange(
+                    "The segment has \(byteCount) bytes; the range ends behind them.",
+                    byteCount: byteCount)
+            }
+            return WriteTarget(offset: part.bytes.lowerBound, exactly: part.bytes.count)
+        }
+    }
+
+    func patchData(_ call: Call) throws(Problem) -> Plan {
+        let (offset, wish) = try call.query { (query) throws(QueryError) in
+            (try query.int("offset") ?? 0, try call.lockWish(&query))
+        }
+        guard try call.header("Content-Range") == nil else {
+            throw .invalidRequest(
+                "PATCH takes offset; Content-Range goes with PUT.", parameter: "Content-Range")
+        }
+        return try write(call, wish) { (byteCount) throws(Problem) in
+            guard offset <= byteCount else {
+                throw .outOfRange(
+                    "The segment has \(byteCount) bytes; the offset lies behind them.",
+                    byteCount: byteCount)
+            }
+            return WriteTarget(offset: offset, atMost: byteCount - offset)
+        }
+    }
+
+    /// Takes the whole body in before the segment is touched, then writes it.
+    private func write(
+        _ call: Call, _ lockWish: LockWish,
+        to target: (_ byteCount: Int) throws(Problem) -> WriteTarget
+    ) throws(Problem) -> Plan {
+        if let field = try call.header("Content-Type"), let type = MediaType(field),
+            type.isMultipartOrMessage
+        {
+            throw .unsupportedMediaType(
+                "The body is taken as octets; \(type.type)/\(type.subtype) would have to be taken apart.")
+        }
+        var wish = lockWish
+        wish.token = try call.fencingToken()
+        let name = try call.segment()
+        let access = try attempt { () throws(ServiceError) in
+            try service.access(name, session: call.session, for: .readWrite)
+        }
+        let byteCount = access.segment.byteCount
+        let place = try target(byteCount)
+        if let length = call.exchange.isChunked ? nil : call.exchange.contentLength ?? 0 {
+            try place.check(length, of: byteCount)
+        }
+        let overflow = call.response(place.mismatch(nil, of: byteCount))
+        let (settled, service) = (wish, service)
+        return .collect(limit: place.limit, overflow: overflow) { body in
+            do throws(Problem) { try place.check(body.byteCount, of: byteCount) } catch {
+                return .respond(call.response(error))
+            }
+            return call.later { completion in
+                service.perform(on: access, settled, client: call.exchange) { result in
+                    completion(result.flatMap { Self.store(body, at: place.offset, in: access) })
+                }
+            } answer: { _ in call.response(204) }
+        }
+    }
+
+    private static func store(_ body: Body, at offset: Int, in access: SegmentAccess)
+        -> Result<Void, ServiceError>
+    {
+        do throws(SegmentError) {
+            try body.withBytes { (span) throws(SegmentError) in
+                try unsafe span.withUnsafeBytes { (bytes) throws(SegmentError) in
+                    try unsafe access.segment.write(bytes, at: offset)
+                }
+            }
+            return .success(())
+        } catch { return .failure(ServiceError(error)) }
+    }
+}
+
+/// Where a body goes, and how long it may be.
+private struct WriteTarget: Sendable {
+    let offset: Int
+    let limit: Int
+    let isExact: Bool
+
+    init(offset: Int, exactly byteCount: Int) {
+        self.offset = offset
+        limit = byteCount
+        isExact = true
+    }
+
+    init(offset: Int, atMost byteCount: Int) {
+        self.offset = offset
+        limit = byteCount
+        isExact = false
+    }
+
+    func check(_ length: Int, of byteCount: Int) throws(Problem) {
+        guard length == limit || (!isExact && length < limit) else {
+            throw mismatch(length, of: byteCount)
+        }
+    }
+
+    /// What is wrong with a body of another length, or of one that is too long to tell.
+    func mismatch(_ length: Int?, of byteCount: Int) -> Problem {
+        let given = length.map { "\($0) bytes" } ?? "more"
+        if isExact {
+            return .sizeMismatch("The body must have exactly \(limit) bytes, not \(given).")
+        }
+        return .outOfRange(
+            "From offset \(offset) there is room for \(limit) bytes, and the body has \(given).",
+            byteCount: byteCount)
+    }
+}
+
+extension Call {
+    /// Without a session a write takes the lock unless it says otherwise.
+    fileprivate func lockWish(_ query: inout QueryReader) throws(QueryError) -> LockWish {
+        let isPeek = session == nil
+        let locked = try query.bool("lock")
+        let wait = try query.wait()
+        return LockWish(
+            isWanted: locked ?? isPeek, isRequired: locked == true,
+            wait: wait ?? (isPeek ? 5_000 : 0), token: nil)
+    }
+
+    fileprivate func fencingToken() throws(Problem) -> FencingToken? {
+        guard let text = try header("Fencing-Token") else { return nil }
+        guard !text.isEmpty, text.utf8.allSatisfy({ (48...57).contains($0) }),
+            let token = FencingToken(text)
+        else {
+            throw .invalidRequest("Fencing-Token must be a whole number.", parameter: "Fencing-Token")
+        }
+        return token
+    }
+}

@@ -1,0 +1,138 @@
+import COpenAPI
+import MicroHTTP
+import SegmentService
+import SharedMemory
+
+extension SegmentAPI {
+    func deriveKeys(_ call: Call) throws(Problem) -> Plan {
+        let key = try call.query { (query) throws(QueryError) in try query.requiredString("key") }
+        _ = try call.negotiate([.json])
+        _ = try attempt { () throws(ServiceError) in try service.name(plainKey: key) }
+        let derived = DerivedKeys(key: key, environment: service.configuration.environment)
+        return .respond(call.json(200, derived))
+    }
+
+    func showServer(_ call: Call) throws(Problem) -> Plan {
+        try call.requireNoQuery()
+        _ = try call.negotiate([.json])
+        return .respond(
+            call.json(200, ServerView(facts: facts, configuration: service.configuration)))
+    }
+
+    func showLife(_ call: Call) throws(Problem) -> Plan {
+        try call.requireNoQuery()
+        _ = try call.negotiate([.plainText])
+        return .respond(call.text("ok\n"))
+    }
+
+    func showReadiness(_ call: Call) throws(Problem) -> Plan {
+        try call.requireNoQuery()
+        _ = try call.negotiate([.plainText])
+        guard !service.isDraining else {
+            throw Problem(ServiceError(.shuttingDown, "The server is shutting down."))
+        }
+        return .respond(call.text("ok\n"))
+    }
+
+    func showMetrics(_ call: Call) throws(Problem) -> Plan {
+        try call.requireNoQuery()
+        _ = try call.negotiate([.plainText])
+        let sessions = service.sessions
+        var text = """
+            # HELP segmentd_build_info The version of the program.
+            # TYPE segmentd_build_info gauge
+            segmentd_build_info{version="\(facts.version)"} 1
+            # HELP segmentd_sessions Sessions there are.
+            # TYPE segmentd_sessions gauge
+            segmentd_sessions \(sessions.count)
+            # HELP segmentd_attachments Attachments of all sessions.
+            # TYPE segmentd_attachments gauge
+            segmentd_attachments \(sessions.reduce(0) { $0 + $1.attachments.count })
+            # HELP segmentd_http_requests_total Requests answered, by class of status.
+            # TYPE segmentd_http_requests_total counter
+
+            """
+        for hundred in 1...5 {
+            text += "segmentd_http_requests_total{status=\"\(hundred)xx\"} \(requests[hundred])\n"
+        }
+        return .respond(call.text(text, type: "text/plain; version=0.0.4; charset=utf-8"))
+    }
+
+    func showDocument(_ call: Call) throws(Problem) -> Plan {
+        try call.requireNoQuery()
+        _ = try call.negotiate([MediaType("application", "yaml"), .plainText])
+        return .respond(
+            call.response(200, type: "application/yaml", content: .bytes(Self.document)))
+    }
+
+    private static let document: [UInt8] = unsafe withUnsafePointer(to: copenapi_document) {
+        unsafe Array(UnsafeRawBufferPointer(start: $0, count: copenapi_document_size))
+    }
+}
+
+extension Call {
+    func text(_ text: String, type: String = "text/plain; charset=utf-8") -> Response {
+        response(200, type: type, content: .bytes(Array(text.utf8)))
+    }
+}
+
+/// The native keys that Qt derives from a plain one.
+private struct DerivedKeys: JSONWritable {
+    let key: String
+    let environment: KeyEnvironment
+
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("key", key)
+            for (name, purpose) in [("memory", KeyPurpose.memory), ("semaphore", .semaphore)] {
+                writer.member(name) { writer in
+                    writer.object { writer in
+                        member("legacy", &writer) {
+                            .legacy(key, type: $0, for: purpose, environment: environment)
+                        }
+                        member("platform_safe", &writer) {
+                            .platformSafe(key, type: $0, for: purpose, environment: environment)
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    private func member(
+        _ name: String, _ writer: inout JSONWriter, derive: (KeyType) -> NativeKey
+    ) {
+        writer.member(name) { writer in
+            writer.object { writer in
+                writer.member("systemv", derive(.systemV).text)
+                writer.member("posix", derive(.posix).text)
+            }
+        }
+    }
+}
+
+/// What the server tells of itself.
+private struct ServerView: JSONWritable {
+    let facts: ServerFacts
+    let configuration: SegmentService.Configuration
+
+    func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("name", "segmentd")
+            writer.member("version", facts.version)
+            writer.member(
+                "default_key_type", configuration.defaultKeyType == .posix ? "posix" : "systemv")
+            writer.member("limits") { writer in
+                writer.object { writer in
+                    writer.member("max_segment_bytes", configuration.segmentByteLimit)
+                    writer.member("max_body_bytes", configuration.segmentByteLimit)
+                    writer.member("max_json_bytes", Call.jsonByteLimit)
+                    writer.member("max_header_bytes", facts.headerByteLimit)
+                    writer.member("max_sessions", configuration.sessionLimit)
+                    writer.member("max_connections", facts.connectionLimit)
+                }
+            }
+            writer.member("features", ["sessions", "locks", "fencing", "peeks", "posix", "systemv"])
+        }
+    }
+}

@@ -1,0 +1,100 @@
+import MicroHTTP
+import SegmentService
+
+extension SegmentAPI {
+    func openSession(_ call: Call) throws(Problem) -> Plan {
+        try call.requireNoQuery()
+        _ = try call.negotiate([.json])
+        let service = service
+        return try call.json(required: false) { (body) throws(JSONFailure) in
+            let (name, timeToLive, binding) = try reading { () throws(JSONError) in
+                let name = try body.string("name")
+                let timeToLive = try body.int("ttl_ms", in: Session.timesToLive.asInts)
+                let binding = try body.choice("bind", as: Session.Binding.self)
+                if let name, !(1...128).contains(name.unicodeScalars.count) {
+                    throw body.invalid("name", "name must have 1 to 128 characters")
+                }
+                try body.finish()
+                return (name, timeToLive, binding)
+            }
+            do throws(ServiceError) {
+                let session = try service.openSession(
+                    name: name,
+                    timeToLive: timeToLive.map(Int64.init) ?? Session.defaultTimeToLive,
+                    binding: binding ?? .timeToLive)
+                return .respond(
+                    call.json(
+                        201, SessionView(session: session, isOwn: true),
+                        headers: [("Location", "/v1/sessions/\(session.id)")]))
+            } catch { throw .problem(Problem(error)) }
+        }
+    }
+
+    func listSessions(_ call: Call) throws(Problem) -> Plan {
+        try call.requireNoQuery()
+        _ = try call.negotiate([.json])
+        let views = service.sessions.map { SessionView(session: $0, isOwn: false) }
+        return .respond(call.json(200, Listing(name: "sessions", elements: views)))
+    }
+
+    func showSession(_ call: Call) throws(Problem) -> Plan {
+        try call.requireNoQuery()
+        _ = try call.negotiate([.json])
+        let id = try call.pathSession()
+        let session = try attempt { () throws(ServiceError) in try service.session(id) }
+        return .respond(call.json(200, SessionView(session: session, isOwn: true)))
+    }
+
+    func renewSession(_ call: Call) throws(Problem) -> Plan {
+        try call.requireNoBody()
+        return try showSession(call)
+    }
+
+    func endSession(_ call: Call) throws(Problem) -> Plan {
+        try call.requireNoQuery()
+        try call.requireNoBody()
+        _ = try call.negotiate([.json])
+        let id = try call.pathSession()
+        let released = try attempt { () throws(ServiceError) in try service.endSession(id) }
+        return .respond(call.json(200, Listing(name: "released", elements: released)))
+    }
+
+    func holdSession(_ call: Call) throws(Problem) -> Plan {
+        try call.requireNoQuery()
+        _ = try call.negotiate([.eventStream])
+        let id = try call.pathSession()
+        if call.isHead {
+            try attempt { () throws(ServiceError) in try service.renew(id) }
+            return .respond(call.response(200, type: "text/event-stream"))
+        }
+        let stream = EventStream()
+        try attempt { () throws(ServiceError) in
+            try service.beginHold(id, onEnd: { stream.finish() })
+        }
+        let service = service
+        stream.onClose { service.endHold(id) }
+        stream.send(Array(": the session is held while this stream is open\n\n".utf8))
+        Self.keepAlive(stream, service)
+        return .respond(
+            call.response(200, type: "text/event-stream", content: .stream(stream)))
+    }
+
+    /// Sends a comment every 15 seconds, so that nobody in between takes the stream for dead.
+    private static func keepAlive(_ stream: EventStream, _ service: SegmentService) {
+        service.schedule(afterMilliseconds: 15_000) { [weak stream] in
+            guard let stream, stream.send(Array(":\n\n".utf8)) else { return }
+            keepAlive(stream, service)
+        }
+    }
+}
+
+extension ClosedRange where Bound == Int64 {
+    fileprivate var asInts: ClosedRange<Int> { Int(lowerBound)...Int(upperBound) }
+}
+
+extension Call {
+    /// Refuses a body where none has a meaning.
+    func requireNoBody() throws(Problem) {
+        guard !exchange.hasBody else { throw .invalidRequest("This request takes no body.") }
+    }
+}
