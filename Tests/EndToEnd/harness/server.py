@@ -97,3 +97,4 @@ class Server:
         if self.is_running:
             self.process.kill()
             self.process.wait(5)
+        shutil.rmtree(self.state, ignore_errors=True)
