@@ -12,7 +12,7 @@ def test_the_kernel_shows_the_segment_that_qt_created(peer, name, no_debris):
     segment = peer.segment(name).create(100)
     assert name.size() == 100
     segment.destroy()
-    assert name.exists() == name.is_posix, "Qt leaves POSIX segments behind, System V ones it removes"
+    assert name.exists() == name.is_posix, "Qt leaves POSIX segments behind, and no others"
     no_debris.clean()
 
 

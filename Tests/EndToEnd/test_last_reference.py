@@ -56,7 +56,7 @@ def test_http_first_then_qt_leaves_what_qt_leaves_of_a_posix_segment(api, peer, 
     no_debris.clean()
 
 
-def test_an_orphan_of_qt_is_taken_over_and_destroyed_by_the_next_detach(api, peer, posix, no_debris):
+def test_an_orphan_of_qt_is_destroyed_by_the_next_detach(api, peer, posix, no_debris):
     peer.segment(posix).create(8).write(b"orphaned")
     peer.quit()
     session = api.session()

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from harness.client import Api
+from harness.client import Api, raw
 from harness.server import run
 from harness.waiting import wait_until
 
@@ -245,7 +245,7 @@ def test_the_stop_is_not_held_up_by_idle_or_stalled_clients(start_server):
     idle = Api(server.address)
     idle.get("/livez", expect=200)
     stalled = socket.create_connection(server.address)
-    stalled.sendall(b"PUT /v1/segments/a/data HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
+    stalled.sendall(raw("PUT", "/v1/segments/a/data", "Content-Length: 10", body=b"half"))
     silent = socket.create_connection(server.address)
     started = time.monotonic()
     server.stop()

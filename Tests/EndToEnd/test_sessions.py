@@ -153,6 +153,7 @@ def test_an_unknown_session_is_gone_wherever_it_is_named(api, posix, method, suf
     body = b"x" if method == "PATCH" else None
     api.request(method, posix.href + suffix, session=UNKNOWN, body=body,
                 expect=(410, "session-gone"))
+    api.get("/v1/segments", session=UNKNOWN, expect=(410, "session-gone"))
 
 
 def test_the_first_eight_characters_are_no_id(api):

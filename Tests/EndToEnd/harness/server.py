@@ -1,6 +1,7 @@
 """The program under test, started and stopped by its own process id."""
 import os
 import re
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -34,7 +35,7 @@ class Server:
 
     def __init__(self, environment, arguments=(), state=None, wrapper=()):
         """`wrapper` is a command that ends in executing the program, such as `unshare --mount`."""
-        self.log_file = tempfile.NamedTemporaryFile(prefix="segmentd-log-", delete=False)
+        self.log_file = tempfile.TemporaryFile()
         self.state = state or tempfile.mkdtemp(prefix="segmentd-state-")
         command = [*wrapper, program(), "--listen", "127.0.0.1:0", "--state-dir", self.state,
                    *arguments]
@@ -62,7 +63,9 @@ class Server:
         return self.process.poll() is None
 
     def log(self):
-        return Path(self.log_file.name).read_text(encoding="utf-8", errors="replace")
+        descriptor = self.log_file.fileno()
+        octets = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+        return octets.decode(errors="replace")
 
     def descriptors(self):
         """How many files the server has open."""
@@ -88,13 +91,10 @@ class Server:
             self.send(number)
         status = self.wait()
         assert status == 0, f"exit status {status}:\n{self.log()}"
-        self.forget()
+        shutil.rmtree(self.state, ignore_errors=True)
 
     def kill(self):
         if self.is_running:
             self.process.kill()
             self.process.wait(5)
-
-    def forget(self):
-        self.log_file.close()
-        Path(self.log_file.name).unlink(missing_ok=True)
+        shutil.rmtree(self.state, ignore_errors=True)
