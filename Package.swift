@@ -60,6 +60,9 @@ let package = Package(
             name: "segmentd",
             dependencies: [
                 "SegmentAPI",
+                "SegmentService",
+                "MicroHTTP",
+                "SharedMemory",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],

@@ -152,6 +152,7 @@ extension ExchangeRecord.Outcome {
         case .clientGone: "client-gone"
         case .timedOut: "timed-out"
         case .shutdown: "shutdown"
+        case .broken: "broken"
         }
     }
 }

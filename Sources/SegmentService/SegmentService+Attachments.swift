@@ -2,7 +2,7 @@ public import SharedMemory
 import Synchronization
 
 /// What `create` does with a key that has a segment.
-public enum ExistingSegment: String, Sendable {
+public enum ExistingSegment: String, Sendable, CaseIterable {
     /// It is an error.
     case fail
     /// It is attached to.

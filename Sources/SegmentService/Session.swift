@@ -55,7 +55,7 @@ public struct Session: Sendable {
     }
 
     /// What a session's life depends on.
-    public enum Binding: String, Sendable {
+    public enum Binding: String, Sendable, CaseIterable {
         /// On being named by a request within its time to live.
         case timeToLive = "ttl"
         /// On its hold stream, once that is open; until then on the time to live.
@@ -100,7 +100,7 @@ public struct Attachment: Sendable {
 }
 
 /// What becomes of a segment when its last attachment goes.
-public enum LastDetach: String, Sendable {
+public enum LastDetach: String, Sendable, CaseIterable {
     /// It is destroyed, as in Qt.
     case destroy
     /// It stays, without a holder.

@@ -4,9 +4,9 @@
 #include <stddef.h>
 
 /// The text of openapi.yaml at the top of the project, as it was when this was built.
-extern const unsigned char copenapi_document[];
+const unsigned char *copenapi_document(void);
 
 /// How many bytes it has.
-extern const size_t copenapi_document_size;
+size_t copenapi_document_size(void);
 
 #endif

@@ -27,7 +27,7 @@ extension SegmentAPI {
 }
 
 /// How the octets of a segment are written down.
-enum DataFormat: String {
+enum DataFormat: String, CaseIterable {
     case raw, hex, json
 
     static let offered: [(MediaType, DataFormat)] = [
@@ -80,7 +80,8 @@ private struct ReadRequest {
             isWanted: locked ?? false, isRequired: true, wait: wait ?? 0, token: nil)
         // If-Range names a validator, and there is none that could match: the whole is the answer.
         let isConditional = try call.header("If-Range") != nil
-        let field = call.isHead || isConditional ? nil : try call.header("Range")
+        let isIgnored = call.isHead || isConditional || format != .raw
+        let field = isIgnored ? nil : try call.header("Range")
         range = ByteRange(field)
         if field != nil, offset != nil || length != nil {
             throw .invalidRequest("Give either Range or offset and length.", parameter: "Range")
@@ -102,7 +103,7 @@ private struct ReadRequest {
         case .whole:
             return DataWindow(bytes: 0..<byteCount, isPartial: false, byteCount: byteCount)
         case .part(let bytes):
-            return DataWindow(bytes: bytes, isPartial: format == .raw, byteCount: byteCount)
+            return DataWindow(bytes: bytes, isPartial: true, byteCount: byteCount)
         case .unsatisfiable:
             throw .outOfRange(
                 "The segment has \(byteCount) bytes; the range begins behind them.",
@@ -128,9 +129,8 @@ extension Call {
         }
         switch format {
         case .raw:
-            let bytes = unsafe UnsafeRawBufferPointer(
-                start: access.segment.baseAddress + window.bytes.lowerBound,
-                count: window.bytes.count)
+            let first = unsafe access.segment.baseAddress + window.bytes.lowerBound
+            let bytes = unsafe UnsafeRawBufferPointer(start: first, count: window.bytes.count)
             return data(window, format, unsafe .memory(bytes, owner: access))
         case .hex, .json:
             return text(window, format, source: .segment(access))
@@ -145,7 +145,7 @@ extension Call {
         do throws(SegmentError) {
             buffer = try OwnedBuffer(capacity: window.bytes.count) {
                 (bytes) throws(SegmentError) in
-                try bytes.append(window.bytes.count) { (target) throws(SegmentError) in
+                try unsafe bytes.append(window.bytes.count) { (target) throws(SegmentError) in
                     try unsafe access.segment.read(at: window.bytes.lowerBound, into: target)
                 }
             }

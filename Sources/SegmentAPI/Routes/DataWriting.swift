@@ -67,13 +67,13 @@ extension SegmentAPI {
             try place.check(length, of: byteCount)
         }
         let overflow = call.response(place.mismatch(nil, of: byteCount))
-        let (settled, service) = (wish, service)
+        let settled = wish
         return .collect(limit: place.limit, overflow: overflow) { body in
             do throws(Problem) { try place.check(body.byteCount, of: byteCount) } catch {
                 return .respond(call.response(error))
             }
             return call.later { completion in
-                service.perform(on: access, settled, client: call.exchange) { result in
+                self.service.perform(on: access, settled, client: call.exchange) { result in
                     completion(result.flatMap { Self.store(body, at: place.offset, in: access) })
                 }
             } answer: { _ in call.response(204) }

@@ -65,9 +65,8 @@ extension SegmentAPI {
             call.response(200, type: "application/yaml", content: .bytes(Self.document)))
     }
 
-    private static let document: [UInt8] = unsafe withUnsafePointer(to: copenapi_document) {
-        unsafe Array(UnsafeRawBufferPointer(start: $0, count: copenapi_document_size))
-    }
+    private static let document: [UInt8] = unsafe Array(
+        UnsafeRawBufferPointer(start: copenapi_document(), count: copenapi_document_size()))
 }
 
 extension Call {

@@ -71,8 +71,7 @@ extension SegmentAPI {
         try attempt { () throws(ServiceError) in
             try service.beginHold(id, onEnd: { stream.finish() })
         }
-        let service = service
-        stream.onClose { service.endHold(id) }
+        stream.onClose { [service] in service.endHold(id) }
         stream.send(Array(": the session is held while this stream is open\n\n".utf8))
         Self.keepAlive(stream, service)
         return .respond(

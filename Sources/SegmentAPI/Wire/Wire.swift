@@ -5,12 +5,15 @@ package import SharedMemory
 
 extension WallTime: JSONWritable {
     package func write(to writer: inout JSONWriter) {
-        writer.value(Timestamp(seconds: seconds, nanoseconds: nanoseconds))
+        writer.value(Timestamp(seconds: Int(seconds), nanoseconds: Int(nanoseconds)))
     }
 }
 
 extension AccessMode {
-    static let words: [(String, AccessMode)] = [("read_only", .readOnly), ("read_write", .readWrite)]
+    static var words: KeyValuePairs<String, AccessMode> {
+        ["read_only": .readOnly, "read_write": .readWrite]
+    }
+
     var word: String { self == .readOnly ? "read_only" : "read_write" }
 }
 
@@ -135,7 +138,11 @@ extension SegmentStatus: JSONWritable {
         }
     }
 
-    private var nativeKey: String { name.description }
+    /// The key without the plain key that Qt made it of, which ``plainKey`` tells.
+    private var nativeKey: String {
+        guard case .key(let key) = name else { return name.description }
+        return NativeKey(key.value, type: key.type).text
+    }
 
     private var plainKey: String? {
         if case .key(let key) = name { key.legacyKey } else { nil }
