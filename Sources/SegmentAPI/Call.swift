@@ -74,7 +74,7 @@ struct Call: Sendable {
         if exchange.hasBody {
             guard let field = try header("Content-Type"), MediaType(field)?.isJSON == true else {
                 throw .unsupportedMediaType(
-                    "The body must come as Content-Type: application/json; with curl use --json.")
+                    "The body must come as Content-Type: application/json, as curl --json sends it.")
             }
         }
         let limit = Self.jsonByteLimit

@@ -41,6 +41,10 @@ public final class SegmentAPI: Handler {
             guard let action = route.action(exchange.method) else {
                 throw .methodNotAllowed(exchange.method.rawValue, allowed: route.allowed)
             }
+            let limit = service.configuration.segmentByteLimit
+            guard exchange.contentLength ?? 0 <= limit else {
+                throw .contentTooLarge(limit: limit)
+            }
             call = Call(
                 exchange: exchange, service: service, requestID: id,
                 arguments: try Self.decode(open),

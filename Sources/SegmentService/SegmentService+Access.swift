@@ -2,11 +2,18 @@ public import SharedMemory
 import Synchronization
 
 /// A request's use of a segment's bytes. While it lives, the memory stays attached.
-public final class SegmentAccess: Sendable {
+///
+/// `@unchecked Sendable`: `shared` changes only in `deinit`, when nobody else has a reference.
+public final class SegmentAccess: @unchecked Sendable {
     /// The bytes.
-    public var segment: Segment { _read { yield shared.segment } }
+    public var segment: Segment {
+        _read {
+            guard let shared else { preconditionFailure("there until the end") }
+            yield shared.segment
+        }
+    }
 
-    fileprivate let shared: SharedSegment
+    private var shared: SharedSegment?
     fileprivate let entry: EntryID
     /// The text form of the segment's name.
     public let name: String
@@ -26,7 +33,10 @@ public final class SegmentAccess: Sendable {
         self.service = service
     }
 
-    deinit { service?.endPeek(entry) }
+    deinit {
+        shared = nil  // first, so that whoever ends the peek finds the memory unused
+        service?.endPeek(entry)
+    }
 }
 
 /// How a request wants to stand towards the lock while it works on bytes.
@@ -73,9 +83,8 @@ extension SegmentService {
     {
         guard let session else { return try peek(name, for: mode) }
         try renew(session)
-        let address = try address(of: name, session: session)
-        return try registry.withLock { (registry) throws(ServiceError) -> SegmentAccess in
-            let record = try registry.attachment(session, address)
+        return try attached(session, to: name) {
+            (registry, record) throws(ServiceError) -> SegmentAccess in
             guard let entry = registry.entries[record.entry], let shared = entry.segment else {
                 throw .gone
             }

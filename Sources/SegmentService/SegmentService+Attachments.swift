@@ -91,9 +91,7 @@ extension SegmentService {
         -> Attachment
     {
         try renew(session)
-        let address = try address(of: name, session: session)
-        return try registry.withLock { (registry) throws(ServiceError) -> Attachment in
-            let record = try registry.attachment(session, address)
+        return try attached(session, to: name) { (registry, record) throws(ServiceError) in
             guard let attachment = registry.describe(record, of: session) else { throw .gone }
             return attachment
         }
@@ -151,9 +149,11 @@ extension SegmentService {
     /// - Returns: `nil` when it is being taken down; then the request is made again afterwards.
     private func usableEntry(for request: AttachRequest) throws(ServiceError) -> Present? {
         enum Found { case none, closing, entry(EntryID, SharedSegment) }
+        let file = keyFile(of: request.name)
         let found = try registry.withLock { (registry) throws(ServiceError) -> Found in
             guard let session = registry.sessions[request.session] else { throw .sessionGone }
-            guard session.attachments[request.address] == nil else {
+            if let attached = session.attachments[request.address] {
+                try registry.requireSameFile(file, attached.entry, request.name)
                 throw ServiceError(
                     .alreadyAttached, "the session is attached to \(request.name) already")
             }
@@ -233,23 +233,21 @@ extension SegmentService {
     ) -> Entry {
         Entry(
             address: address, name: name, byteCount: shared.segment.byteCount,
-            keyFile: name.keyFileIdentity.map { Entry.FileNumbers(device: $0.device, inode: $0.inode) },
+            keyFile: keyFile(of: name),
             segment: shared, lock: shared.segment.lock, hadUser: true,
             wasCreatedHere: wasCreatedHere)
     }
 
+    private func keyFile(of name: SegmentName) -> Entry.FileNumbers? {
+        name.keyFileIdentity.map { Entry.FileNumbers(device: $0.device, inode: $0.inode) }
+    }
+
     private func join(_ id: EntryID, for request: AttachRequest) throws(ServiceError) -> Attachment {
-        let file = request.name.keyFileIdentity.map {
-            Entry.FileNumbers(device: $0.device, inode: $0.inode)
-        }
+        let file = keyFile(of: request.name)
         let attachment = try registry.withLock { (registry) throws(ServiceError) -> Attachment? in
             guard registry.sessions[request.session] != nil else { throw .sessionGone }
             guard let entry = registry.entries[id], let shared = entry.segment else { throw .gone }
-            if let file, let other = entry.keyFile, file != other {
-                throw ServiceError(
-                    .keyCollision,
-                    "\(request.name) leads to the same System V key as \(entry.name)")
-            }
+            try registry.requireSameFile(file, id, request.name)
             guard request.mode == .readOnly || shared.segment.mode == .readWrite else {
                 throw ServiceError(
                     .permissionDenied, "the kernel lets this server only read \(entry.name)")
@@ -264,6 +262,18 @@ extension SegmentService {
 }
 
 extension Registry {
+    /// Refuses a name whose key file is another than the one an entry was reached by: of two files
+    /// that make one System V key, one names the other's segment by accident.
+    fileprivate func requireSameFile(
+        _ file: Entry.FileNumbers?, _ id: EntryID, _ name: SegmentName
+    ) throws(ServiceError) {
+        guard let file, let entry = entries[id], let other = entry.keyFile, file != other else {
+            return
+        }
+        throw ServiceError(
+            .keyCollision, "\(name) leads to the same System V key as \(entry.name)")
+    }
+
     /// Notes that a session is attached.
     fileprivate mutating func attach(
         _ session: Session.ID, to id: EntryID, _ request: SegmentService.AttachRequest

@@ -21,10 +21,8 @@ extension SegmentService {
     ) -> Wait? {
         do throws(ServiceError) {
             try renew(session)
-            let address = try address(of: name, session: session)
-            let (record, entry, isHolder) = try registry.withLock {
-                (registry) throws(ServiceError) -> (AttachmentRecord, Entry.Outline, Bool) in
-                let record = try registry.attachment(session, address)
+            let (record, entry, isHolder) = try attached(session, to: name) {
+                (registry, record) throws(ServiceError) -> (AttachmentRecord, Entry.Outline, Bool) in
                 guard let entry = registry.entries[record.entry]?.outline else { throw .gone }
                 let holder = registry.entries[record.entry]?.queue.holder
                 let isHolder = holder?.session == session

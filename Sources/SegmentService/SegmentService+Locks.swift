@@ -31,12 +31,10 @@ extension SegmentService {
     ) -> Wait? {
         let waiter = LockWaiter(session: session, client: client, purpose: .hold(completion))
         do throws(ServiceError) {
-            let address = try address(of: name, session: session)
-            let now = MonotonicInstant.now
-            let (id, lock, grant) = try registry.withLock {
-                (registry) throws(ServiceError) -> (EntryID, SegmentLock, LockGrant?) in
-                try registry.renew(session, now: now)
-                let id = try registry.attachment(session, address).entry
+            try renew(session)
+            let (id, lock, grant) = try attached(session, to: name) {
+                (registry, record) throws(ServiceError) -> (EntryID, SegmentLock, LockGrant?) in
+                let id = record.entry
                 guard let entry = registry.entries[id], let lock = entry.lock else {
                     throw .lockUnsupported(name)
                 }
@@ -75,12 +73,10 @@ extension SegmentService {
     public func unlock(_ name: SegmentName, session: Session.ID, token: FencingToken? = nil)
         throws(ServiceError)
     {
-        let address = try address(of: name, session: session)
-        let now = MonotonicInstant.now
-        let (id, lock) = try registry.withLock {
-            (registry) throws(ServiceError) -> (EntryID, SegmentLock) in
-            try registry.renew(session, now: now)
-            let id = try registry.attachment(session, address).entry
+        try renew(session)
+        let (id, lock) = try attached(session, to: name) {
+            (registry, record) throws(ServiceError) -> (EntryID, SegmentLock) in
+            let id = record.entry
             guard let entry = registry.entries[id], let lock = entry.lock else {
                 throw .lockUnsupported(name)
             }
@@ -158,13 +154,6 @@ extension SegmentService {
             // A lock object of its own: the entry's may be waiting in the kernel just now.
             try SegmentLock(ofSegment: key).breakLock()
         } catch { throw ServiceError(error) }
-    }
-
-    private func requireSegment(_ name: SegmentName) throws(SegmentError) {
-        var host = HostSegments(environment: configuration.environment)
-        guard host.segment(name) != nil else {
-            throw SegmentError(.notFound, key: name.description)
-        }
     }
 
     // MARK: Waiting

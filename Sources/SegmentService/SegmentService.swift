@@ -142,6 +142,33 @@ public final class SegmentService: Sendable {
         registry.withLock { $0.remember(plainKey: plain, of: key) }
     }
 
+    /// Does something in the registry with a session's attachment to the segment of a name.
+    ///
+    /// - Throws: `.notAttached`, or `.notFound` where there is no such segment at all.
+    func attached<Result>(
+        _ session: Session.ID, to name: SegmentName,
+        _ body: (inout Registry, AttachmentRecord) throws(ServiceError) -> Result
+    ) throws(ServiceError) -> Result {
+        let address = try address(of: name, session: session)
+        do throws(ServiceError) {
+            return try registry.withLock { (registry) throws(ServiceError) -> Result in
+                try body(&registry, try registry.attachment(session, address))
+            }
+        } catch {
+            guard error.code == .notAttached else { throw error }
+            do throws(SegmentError) { try requireSegment(name) } catch { throw ServiceError(error) }
+            throw error
+        }
+    }
+
+    /// Throws when the host has no such segment.
+    func requireSegment(_ name: SegmentName) throws(SegmentError) {
+        var host = HostSegments(environment: configuration.environment)
+        guard host.segment(name) != nil else {
+            throw SegmentError(.notFound, key: name.description)
+        }
+    }
+
     /// Where a name leads, asking the session's own record first.
     func address(of name: SegmentName, session: Session.ID?) throws(ServiceError) -> KernelAddress? {
         if let session, let known = registry.withLock({ $0.sessions[session]?.addresses[name] }) {

@@ -189,7 +189,7 @@ public struct Segment: ~Copyable, Sendable {
                 case ("shmget", EINVAL): .invalidSize
                 case ("mmap", EINVAL): .truncated
                 case ("stat", ENOTDIR): .notFound
-                case ("open", EISDIR), ("open", ELOOP), ("open", ENXIO), ("open", EINVAL): .keyError
+                case ("open", EISDIR), ("open", ENXIO), ("open", EINVAL): .keyError
                 default: nil
                 }
             guard let code else { throw SegmentError(error, key: key.description) }
@@ -403,7 +403,7 @@ public struct Segment: ~Copyable, Sendable {
         do throws(SystemCallError) { try memory.removeByForce() } catch {
             throw SegmentError(error, key: name.description)
         }
-        lock?.remove(byForce: true)
+        lock?.remove()
     }
 
     /// Decides that letting go of this value destroys nothing.

@@ -143,11 +143,14 @@ public final class SegmentLock: Sendable {
         do throws(SystemCallError) { try semaphore.free() } catch { throw failure(error) }
     }
 
-    /// Removes the semaphore and what names it, as goes with the segment's last reference.
-    ///
-    /// A POSIX semaphore stays while another process has it open, or its lock would be split. A lock
+    /// Removes the semaphore and what names it, as goes with the segment's last reference. A lock
     /// held by this object ends.
-    package func remove(byForce: Bool = false) {
+    ///
+    /// A process that detached may have a POSIX semaphore open still: Qt's objects keep it. Its name
+    /// goes all the same, since the segment does.
+    package func remove() { remove(byForce: true) }
+
+    private func remove(byForce: Bool) {
         let held = isHeld
         guard let semaphore = (try? openExisting()) ?? nil else { return }
         if held { unlock() }
@@ -157,7 +160,7 @@ public final class SegmentLock: Sendable {
 
     /// Removes the semaphore if this object made it; for a `create` that failed afterwards.
     func removeIfMade() {
-        if state.withLock({ $0.madeIt }) { remove() }
+        if state.withLock({ $0.madeIt }) { remove(byForce: false) }
     }
 
     // MARK: Opening

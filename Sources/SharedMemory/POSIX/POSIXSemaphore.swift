@@ -122,6 +122,7 @@ final class POSIXSemaphore: SegmentSemaphore {
     }
 
     func remove(byForce: Bool) {
-        if byForce { _ = try? file.removeByForce() } else { _ = file.removeUnlessUsed() }
+        let isGone = file.removeUnlessUsed()
+        if byForce, !isGone { try? file.removeByForce() }
     }
 }
