@@ -55,7 +55,7 @@ final class Daemon {
         unsafe MHD_quiesce_daemon(handle)
     }
 
-    /// Closes every connection and frees the daemon. None may be suspended.
+    /// Closes every connection, none of which may be suspended, and frees the daemon.
     func stop() {
         unsafe MHD_stop_daemon(handle)
         unsafe options.deallocate()

@@ -153,6 +153,7 @@ final class Loop: @unchecked Sendable {
             atMost(timeout)
             if timeout == 0 { daemon.mustRun = true }
         }
+        if daemons.contains(where: \.mustRun) { milliseconds = 0 }
         if !links.isEmpty { atMost(Int(sweepNanoseconds / 1_000_000)) }
         if let deadline {
             let now = monotonicNanoseconds()
@@ -246,7 +247,7 @@ final class Loop: @unchecked Sendable {
         }
     }
 
-    /// Closes every connection. libmicrohttpd must not be stopped while one is suspended.
+    /// Closes every connection, for libmicrohttpd must not be stopped while one is suspended.
     private func close() {
         isClosing = true
         isDraining = true
@@ -270,6 +271,8 @@ final class Loop: @unchecked Sendable {
     }
 
     func remove(_ link: Link) {
+        // At its limit, libmicrohttpd listens again only the next time it runs.
+        link.daemon.mustRun = true
         guard let last = links.popLast(), last !== link else { return }
         last.index = link.index
         links[link.index] = last

@@ -22,7 +22,8 @@ struct RequestHead {
     }
 
     /// Takes note of one header.
-    fileprivate mutating func note(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+    fileprivate mutating func note(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer)
+    {
         guard let last = unsafe name.last, last != UInt8(ascii: " "), last != UInt8(ascii: "\t")
         else {
             fault = fault ?? .malformedHeader
