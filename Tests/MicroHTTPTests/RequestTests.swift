@@ -137,17 +137,22 @@ import Testing
         #expect(handler.ended.all.isEmpty)
     }
 
-    @Test func `a request that trickles in is cut off`() throws {
+    @Test(arguments: [
+        "", "PUT / HTTP/1.1\r\nHost: a\r\nX: ",
+        "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n",
+    ])
+    func `a request that trickles in is cut off`(start: String) throws {
         try withServer {
             $0.requestTimeout = .milliseconds(200)
+            $0.idleTimeout = .milliseconds(200)
         } handler: { _ in
-            .collect(limit: 100, overflow: .text("", status: 413)) { _ in .respond(.text("done")) }
+            .collect(limit: 1000, overflow: .text("", status: 413)) { _ in .respond(.text("done")) }
         } _: { server in
             let client = try Client(port: server.boundPort)
-            try client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n")
+            try client.send(start)
             var sent = 0
-            while sent < 50, (try? client.send("x")) != nil { sent += 1; client.pause() }
-            #expect(sent < 50)
+            while sent < 500, (try? client.send("x")) != nil { sent += 1; client.pause() }
+            #expect(sent < 500)
         }
     }
 }

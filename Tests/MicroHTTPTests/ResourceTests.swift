@@ -21,9 +21,11 @@ import Testing
         do {
             let held = Witness()
             witness = held
-            try withServer { _ in
-                _ = held
-                return .respond(.text("ok"))
+            // Every exchange keeps its loop, and so the closure below.
+            try withServer {
+                $0.log = { _ in _ = held }
+            } handler: { _ in
+                .respond(.text("ok"))
             } _: { server in
                 for text in [
                     "GET /\(String(repeating: "x", count: 70_000)) HTTP/1.1\r\n",
