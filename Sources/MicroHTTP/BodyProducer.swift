@@ -8,6 +8,7 @@ public protocol BodyProducer: Sendable {
     /// - Parameters:
     ///   - bytes: Where to append. At least one byte must be appended for ``Production/more``.
     ///   - offset: How many bytes were produced before.
+    /// - Returns: How far it got.
     func produce(into bytes: inout OutputRawSpan, at offset: Int) -> Production
 }
 

@@ -6,6 +6,8 @@ internal import Glibc
 final class Daemon {
     unowned let loop: Loop
     private let handle: OpaquePointer
+    // The library uses its descriptor until the daemon is stopped.
+    private let listener: Listener
     // The library reads the options for as long as the daemon lives.
     private let options: UnsafeMutablePointer<cmicrohttpd_options>
 
@@ -16,6 +18,7 @@ final class Daemon {
 
     init?(loop: Loop, listener: Listener, connectionLimit: Int) {
         self.loop = loop
+        self.listener = listener
         let configuration = loop.configuration
         unsafe options = .allocate(capacity: 1)
         unsafe options.initialize(to: cmicrohttpd_options())
@@ -55,7 +58,7 @@ final class Daemon {
         unsafe MHD_quiesce_daemon(handle)
     }
 
-    /// Closes every connection and frees the daemon. None may be suspended.
+    /// Closes every connection, none of which may be suspended, and frees the daemon.
     func stop() {
         unsafe MHD_stop_daemon(handle)
         unsafe options.deallocate()

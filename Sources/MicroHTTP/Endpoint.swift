@@ -15,6 +15,7 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
     /// - Parameters:
     ///   - host: An IPv4 or IPv6 address, or `localhost` for 127.0.0.1.
     ///   - port: 0 lets the kernel choose one; see ``Server/boundPort``.
+    /// - Returns: The endpoint.
     public static func tcp(host: String, port: UInt16) -> Endpoint {
         Endpoint(kind: .tcp(host: host, port: port))
     }
@@ -26,6 +27,7 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
     /// - Parameters:
     ///   - path: Where the socket is created. It is removed again when the server stops.
     ///   - mode: Its permissions, from the first moment on.
+    /// - Returns: The endpoint.
     public static func unix(path: String, mode: mode_t = 0o600) -> Endpoint {
         Endpoint(kind: .unix(path: path, mode: mode))
     }
@@ -43,8 +45,7 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
 
     /// Reads an endpoint from its text form: `127.0.0.1:7070`, `[::1]:7070` or `unix:/path`.
     ///
-    /// - Parameter text: What ``description`` gives.
-    /// - Returns: nil if `text` has none of those forms.
+    /// Fails if `text` has none of those forms.
     public init?(_ text: String) {
         if text.hasPrefix("unix:") {
             let path = text.dropFirst("unix:".count)
@@ -65,6 +66,7 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
         self = .tcp(host: String(host), port: port)
     }
 
+    /// The endpoint as text, in a form that can be read back.
     public var description: String {
         switch kind {
         case .tcp(let host, let port): host.contains(":") ? "[\(host)]:\(port)" : "\(host):\(port)"

@@ -159,6 +159,11 @@ extension Exchange {
     private func queue(_ response: Response) -> MHD_Result {
         note(response)
         flow.phase = .answered
+        // The kernel would take the bytes for a client that has just left, so ask it first.
+        if response.onDelivered != nil, cmicrohttpd_is_hung_up(link.descriptor) != 0 {
+            flow.end = .clientGone
+            return .NO
+        }
         flow.bytesSent = carriesBody(response) ? response.content.byteCount ?? 0 : 0
         flow.stream?.attach(
             to: self, backlogLimit: link.loop.configuration.streamBacklog)
@@ -224,12 +229,12 @@ extension Exchange {
         unsafe MHD_resume_connection(flow.connection)
     }
 
-    /// Asks the loop to look at the exchange again. From any thread.
+    /// Asks the loop to look at the exchange again, from any thread.
     func wake() {
         link.loop.post(.wake(self))
     }
 
-    /// Asks the loop to close the connection. From any thread.
+    /// Asks the loop to close the connection, from any thread.
     func abort(_ outcome: ExchangeRecord.Outcome) {
         link.loop.post(.end(self, outcome))
     }
@@ -272,7 +277,8 @@ extension Exchange {
         }
         loseHope()?()
         unsent?.settle(delivered: false)
-        let isDelivered = flow.isDelivered || (code == .REQUEST_TERMINATED_COMPLETED_OK && flow.status != nil)
+        let isDelivered =
+            flow.isDelivered || (code == .REQUEST_TERMINATED_COMPLETED_OK && flow.status != nil)
         flow.stream?.close()
         flow.onDelivered?(isDelivered)
         if flow.isAnnounced {

@@ -70,9 +70,10 @@ public final class Exchange: @unchecked Sendable {
         set { answering.withLock { $0.label = newValue } }
     }
 
-    /// The first value of a header, or nil if it was not sent.
+    /// Copies the first value of a header.
     ///
     /// - Parameter name: In any case.
+    /// - Returns: The value, or nil if the header was not sent.
     public func header(_ name: String) -> String? {
         guard let value = unsafe MHD_lookup_connection_value(readable, .HEADER_KIND, name) else {
             return nil
@@ -80,9 +81,10 @@ public final class Exchange: @unchecked Sendable {
         return unsafe String(cString: value)
     }
 
-    /// Every value of a header, in the order sent.
+    /// Copies every value of a header.
     ///
     /// - Parameter name: In any case.
+    /// - Returns: The values, in the order sent.
     public func headers(_ name: String) -> [String] {
         unsafe headerValues(named: name, in: readable)
     }

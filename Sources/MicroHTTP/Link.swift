@@ -1,7 +1,7 @@
 internal import CMicroHTTPD
 internal import Glibc
 
-/// One client's connection. Used on its loop thread only, but for the constants.
+/// One client's connection.
 final class Link: @unchecked Sendable {
     // Sendable: the constants are; the variables are touched on the loop thread only.
     let loop: Loop
@@ -41,7 +41,8 @@ func describe(_ address: UnsafePointer<sockaddr>?) -> String {
             ) { inet in
                 var host = unsafe inet.pointee.sin_addr
                 unsafe inet_ntop(AF_INET, &host, start, socklen_t(INET6_ADDRSTRLEN))
-                return unsafe "\(String(cString: start)):\(UInt16(bigEndian: inet.pointee.sin_port))"
+                return
+                    unsafe "\(String(cString: start)):\(UInt16(bigEndian: inet.pointee.sin_port))"
             }
         case AF_INET6:
             return unsafe UnsafeRawPointer(address).withMemoryRebound(

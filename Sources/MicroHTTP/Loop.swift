@@ -24,10 +24,12 @@ final class Loop: @unchecked Sendable {
         var notes: [Note] = []
         var stage = Stage.serving
         var hasNews = false
+        var isClosed = false
     }
 
     let configuration: Server.Configuration
-    let handler: any Handler
+    /// The application, until the loop has ended.
+    private(set) var handler: any Handler
     /// How long a request may take to arrive, and a client to begin the next.
     let requestNanoseconds: UInt64
     let patience: UInt64
@@ -86,6 +88,7 @@ final class Loop: @unchecked Sendable {
 
     private func ring(_ change: (inout Mailbox) -> Void) {
         let isFirst = mailbox.withLock { box in
+            guard !box.isClosed else { return false }
             change(&box)
             defer { box.hasNews = true }
             return !box.hasNews
@@ -153,6 +156,7 @@ final class Loop: @unchecked Sendable {
             atMost(timeout)
             if timeout == 0 { daemon.mustRun = true }
         }
+        if daemons.contains(where: \.mustRun) { milliseconds = 0 }
         if !links.isEmpty { atMost(Int(sweepNanoseconds / 1_000_000)) }
         if let deadline {
             let now = monotonicNanoseconds()
@@ -246,7 +250,7 @@ final class Loop: @unchecked Sendable {
         }
     }
 
-    /// Closes every connection. libmicrohttpd must not be stopped while one is suspended.
+    /// Closes every connection, for libmicrohttpd must not be stopped while one is suspended.
     private func close() {
         isClosing = true
         isDraining = true
@@ -259,7 +263,15 @@ final class Loop: @unchecked Sendable {
         } while suspended > 0
         for daemon in daemons { daemon.stop() }
         daemons = []
-        _ = readMail()
+        // Who answers too late may still leave a note, which would keep this loop alive.
+        notes = mailbox.withLock { box in
+            box.isClosed = true
+            return box.notes
+        }
+        mailbox.withLock { $0.notes = [] }
+        notes = []
+        // An application that keeps exchanges would otherwise be kept by them.
+        handler = NoHandler()
     }
 
     // MARK: Connections
@@ -270,6 +282,8 @@ final class Loop: @unchecked Sendable {
     }
 
     func remove(_ link: Link) {
+        // At its limit, libmicrohttpd listens again only the next time it runs.
+        link.daemon.mustRun = true
         guard let last = links.popLast(), last !== link else { return }
         last.index = link.index
         links[link.index] = last
@@ -291,6 +305,11 @@ final class Loop: @unchecked Sendable {
     func isConnectionLost(_ descriptor: CInt, after code: MHD_RequestTerminationCode) -> Bool {
         code == .REQUEST_TERMINATED_WITH_ERROR && cmicrohttpd_is_hung_up(descriptor) != 0
     }
+}
+
+/// What a loop that has ended holds on to.
+private struct NoHandler: Handler {
+    func receive(_ exchange: Exchange) -> Plan { .refuse(Response(status: 503)) }
 }
 
 extension Duration {

@@ -2,7 +2,7 @@
 ///
 /// Any token a client may send is a method; the common ones have names here.
 public struct Method: Hashable, Sendable, CustomStringConvertible {
-    /// The method as it was sent. Methods are case-sensitive.
+    /// The method as it was sent, for methods are case-sensitive.
     public let rawValue: String
 
     /// Creates a method from its token.
@@ -10,6 +10,7 @@ public struct Method: Hashable, Sendable, CustomStringConvertible {
         self.rawValue = rawValue
     }
 
+    /// The method as it was sent.
     public var description: String { rawValue }
 
     /// Asks for a representation.

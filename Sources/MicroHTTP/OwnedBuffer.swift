@@ -14,10 +14,11 @@ public final class OwnedBuffer: @unchecked Sendable {
 
     /// Allocates memory and lets a closure fill it from the start.
     ///
+    /// Fails when there is no memory left.
+    ///
     /// - Parameters:
     ///   - capacity: How many bytes can be written.
     ///   - fill: Appends the bytes.
-    /// - Returns: nil when there is no memory left.
     /// - Throws: What `fill` throws; the memory is freed.
     public init?<Failure: Error>(
         capacity: Int,

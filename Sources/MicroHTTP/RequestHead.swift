@@ -22,7 +22,8 @@ struct RequestHead {
     }
 
     /// Takes note of one header.
-    fileprivate mutating func note(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+    fileprivate mutating func note(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer)
+    {
         guard let last = unsafe name.last, last != UInt8(ascii: " "), last != UInt8(ascii: "\t")
         else {
             fault = fault ?? .malformedHeader
@@ -41,7 +42,8 @@ struct RequestHead {
         case 14 where unsafe name.isSame(as: "content-length"):
             lengths += 1
             if lengths > 1 { fault = fault ?? .duplicateHeader("Content-Length") }
-            contentLength = unsafe Int(String(decoding: value, as: UTF8.self))
+            // Only digits come through to here; what is too large for an Int is too large for anyone.
+            contentLength = unsafe Int(String(decoding: value, as: UTF8.self)) ?? .max
         case 17 where unsafe name.isSame(as: "transfer-encoding"):
             encodings += 1
             if encodings > 1 { fault = fault ?? .duplicateHeader("Transfer-Encoding") }

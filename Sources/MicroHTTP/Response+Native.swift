@@ -21,6 +21,7 @@ extension Response {
     /// - Parameters:
     ///   - exchange: Whom it answers; nil for an answer made in advance, which is of bytes.
     ///   - closing: Whether to tell the client that the connection closes after it.
+    /// - Returns: The answer, to be destroyed by the caller, or nil if memory has run out.
     func makeNative(for exchange: Exchange?, closing: Bool) -> OpaquePointer? {
         guard let native = unsafe makeNativeContent(for: exchange) else { return nil }
         for (name, value) in headers {

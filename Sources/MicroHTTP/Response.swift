@@ -24,6 +24,7 @@ public struct Response: Sendable {
         /// - Parameters:
         ///   - bytes: Valid for as long as `owner` lives.
         ///   - owner: Released on a loop thread once the answer is over, exactly once.
+        /// - Returns: The content.
         public static func memory(
             _ bytes: UnsafeRawBufferPointer,
             owner: any AnyObject & Sendable
@@ -49,7 +50,8 @@ public struct Response: Sendable {
     /// Told whether the answer left whole, that is, was handed to the kernel to the last byte.
     ///
     /// Called once for each answer given, on whatever thread finds out: also for one that could
-    /// not be sent at all.
+    /// not be sent at all. An answer that is watched like this is not sent to a client that has
+    /// closed its side of the connection.
     public var onDelivered: (@Sendable (Bool) -> Void)?
 
     /// The same answer made ready once and for all, unless it was changed since.

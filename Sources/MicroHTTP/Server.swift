@@ -95,21 +95,20 @@ public final class Server: Sendable {
     /// - Parameter limit: How long to wait for answers.
     public func stop(within limit: Duration) {
         stopAccepting()
-        let (loops, threads, listeners) = state.withLock { state in
+        let (loops, threads) = state.withLock { state in
             defer {
                 state.loops = []
                 state.threads = []
                 state.listeners = []
                 state.isStarted = true
             }
-            return (state.loops, state.threads, state.listeners)
+            return (state.loops, state.threads)
         }
         precondition(
             !loops.contains { $0.isCurrent }, "a server cannot be stopped by its own handler")
         let deadline = monotonicNanoseconds() &+ limit.wholeNanoseconds
         for loop in loops { loop.enter(.draining(until: deadline)) }
         for thread in threads { pthread_join(thread, nil) }
-        _ = consume listeners  // not before the loops have let go of the sockets
     }
 
     private func makeLoops(_ listeners: [[Listener]]) throws(ServerError) -> [Loop] {

@@ -69,7 +69,9 @@ struct SocketAddress {
         unsafe withPointer { unsafe Glibc.connect(descriptor, $0, $1) } == 0
     }
 
-    private func withPointer<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result) -> Result {
+    private func withPointer<Result>(_ body: (UnsafePointer<sockaddr>, socklen_t) -> Result)
+        -> Result
+    {
         unsafe withUnsafePointer(to: storage) { pointer in
             unsafe UnsafeRawPointer(pointer).withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 unsafe body($0, size)

@@ -40,7 +40,9 @@ struct Target {
 
     private func text(_ range: Range<Int>) -> String {
         withBytes { bytes in
-            unsafe bytes.extracting(range).withUnsafeBytes { unsafe String(decoding: $0, as: UTF8.self) }
+            unsafe bytes.extracting(range).withUnsafeBytes {
+                unsafe String(decoding: $0, as: UTF8.self)
+            }
         }
     }
 

@@ -60,7 +60,9 @@ import Testing
         let handler = TestHandler { _ in
             .collect(limit: 1000, overflow: .text("too large", status: 413)) { _ in .later }
         }
-        try withServer(handler) { $0.drainLimit = 100_000 } _: { server in
+        try withServer(handler) {
+            $0.drainLimit = 100_000
+        } _: { server in
             let client = try Client(port: server.boundPort)
             let header = isChunked ? "Transfer-Encoding: chunked" : "Content-Length: 1000000000"
             try client.request("PUT", "/", "\(header)\r\n")

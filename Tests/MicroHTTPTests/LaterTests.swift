@@ -111,7 +111,9 @@ import Testing
 
     @Test func `many waiters are answered by many threads`() throws {
         let waiting = Signal<Exchange>()
-        try withServer { $0.threads = 2 } handler: { exchange in
+        try withServer {
+            $0.threads = 2
+        } handler: { exchange in
             waiting.report(exchange)
             return .later
         } _: { server in

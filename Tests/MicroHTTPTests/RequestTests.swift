@@ -3,7 +3,9 @@ import Testing
 
 @Suite struct RequestTests {
     @Test func `a connection serves one request after another`() throws {
-        try withServer { .respond(.text("you asked for \($0.path)")) } _: { server in
+        try withServer {
+            .respond(.text("you asked for \($0.path)"))
+        } _: { server in
             let client = try Client(port: server.boundPort)
             for turn in 1...3 {
                 let reply = try client.get("/turn/\(turn)")
@@ -15,7 +17,9 @@ import Testing
     }
 
     @Test func `pipelined requests are answered in order`() throws {
-        try withServer { .respond(.text($0.path)) } _: { server in
+        try withServer {
+            .respond(.text($0.path))
+        } _: { server in
             let client = try Client(port: server.boundPort)
             try client.send(
                 (1...5).map { "GET /\($0) HTTP/1.1\r\nHost: test\r\n\r\n" }.joined())
@@ -24,7 +28,9 @@ import Testing
     }
 
     @Test func `HEAD gets the head that GET gets`() throws {
-        try withServer { _ in .respond(.text("twelve bytes")) } _: { server in
+        try withServer { _ in
+            .respond(.text("twelve bytes"))
+        } _: { server in
             let client = try Client(port: server.boundPort)
             try client.request("HEAD", "/")
             let reply = try client.reply(toHead: true)
@@ -46,8 +52,11 @@ import Testing
     }
 
     @Test func `a long target arrives whole`() throws {
-        try withServer { .respond(.text($0.path + "?" + ($0.query ?? ""))) } _: { server in
-            let target = "/" + String(repeating: "p", count: 300) + "?" + String(repeating: "q", count: 300)
+        try withServer {
+            .respond(.text($0.path + "?" + ($0.query ?? "")))
+        } _: { server in
+            let target =
+                "/" + String(repeating: "p", count: 300) + "?" + String(repeating: "q", count: 300)
             let client = try Client(port: server.boundPort)
             #expect(try client.get(target).text == target)
         }
@@ -65,7 +74,9 @@ import Testing
     }
 
     @Test func `HTTP 1.0 is answered and its connection closed`() throws {
-        try withServer { .respond(.text($0.isHTTP11 ? "1.1" : "1.0")) } _: { server in
+        try withServer {
+            .respond(.text($0.isHTTP11 ? "1.1" : "1.0"))
+        } _: { server in
             let client = try Client(port: server.boundPort)
             try client.send("GET / HTTP/1.0\r\n\r\n")
             #expect(try client.reply().text == "1.0")
@@ -74,11 +85,17 @@ import Testing
     }
 
     @Test(arguments: [
-        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400
+        ),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400),
         ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
         ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 501),
-        ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            400
+        ),
         ("GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx", 400),
         ("HEAD / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
         ("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
@@ -120,15 +137,22 @@ import Testing
         #expect(handler.ended.all.isEmpty)
     }
 
-    @Test func `a request that trickles in is cut off`() throws {
-        try withServer { $0.requestTimeout = .milliseconds(200) } handler: { _ in
-            .collect(limit: 100, overflow: .text("", status: 413)) { _ in .respond(.text("done")) }
+    @Test(arguments: [
+        "", "PUT / HTTP/1.1\r\nHost: a\r\nX: ",
+        "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 500\r\n\r\n",
+    ])
+    func `a request that trickles in is cut off`(start: String) throws {
+        try withServer {
+            $0.requestTimeout = .milliseconds(200)
+            $0.idleTimeout = .milliseconds(200)
+        } handler: { _ in
+            .collect(limit: 1000, overflow: .text("", status: 413)) { _ in .respond(.text("done")) }
         } _: { server in
             let client = try Client(port: server.boundPort)
-            try client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 50\r\n\r\n")
+            try client.send(start)
             var sent = 0
-            while sent < 50, (try? client.send("x")) != nil { sent += 1; client.pause() }
-            #expect(sent < 50)
+            while sent < 500, (try? client.send("x")) != nil { sent += 1; client.pause() }
+            #expect(sent < 500)
         }
     }
 }

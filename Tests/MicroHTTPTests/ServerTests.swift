@@ -108,7 +108,11 @@ import Testing
 
     @Test(arguments: [1, 2], [1, 3])
     func `a port that is in use is refused`(first: Int, second: Int) throws {
-        try withServer { $0.threads = first } handler: { _ in .respond(.text("mine")) } _: { server in
+        try withServer {
+            $0.threads = first
+        } handler: { _ in
+            .respond(.text("mine"))
+        } _: { server in
             var configuration = Server.Configuration(
                 endpoints: [.tcp(host: "127.0.0.1", port: server.boundPort)])
             configuration.threads = second
@@ -163,7 +167,9 @@ import Testing
         defer { _ = unsafe unlink(path) }
         let handler = TestHandler { _ in .respond(.text("new")) }
         close(try staleSocket(at: path))
-        try withServer(handler) { $0.endpoints = [.unix(path: path)] } _: { _ in
+        try withServer(handler) {
+            $0.endpoints = [.unix(path: path)]
+        } _: { _ in
             #expect(fetch(path: path)?.text == "new")
         }
         close(unsafe open(path, O_CREAT | O_WRONLY, 0o600))
@@ -180,7 +186,9 @@ import Testing
         try withServer {
             $0.endpoints.append(.unix(path: path))
             $0.threads = 2
-        } handler: { .respond(.text($0.peer == "unix" ? "unix" : "tcp")) } _: { server in
+        } handler: {
+            .respond(.text($0.peer == "unix" ? "unix" : "tcp"))
+        } _: { server in
             for _ in 1...5 {
                 #expect(fetch(port: server.boundPort)?.text == "tcp")
                 #expect(fetch(path: path)?.text == "unix")
@@ -189,7 +197,9 @@ import Testing
     }
 
     @Test func `256 connections at once are served without a stall`() throws {
-        try withServer { _ in .respond(.text("ok")) } _: { server in
+        try withServer { _ in
+            .respond(.text("ok"))
+        } _: { server in
             let clients = try (0..<256).map { _ in try Client(port: server.boundPort) }
             let start = ContinuousClock.now
             for _ in 1...10 {
@@ -201,7 +211,11 @@ import Testing
     }
 
     @Test func `connections beyond the limit wait for a place`() throws {
-        try withServer { $0.connectionLimit = 4 } handler: { _ in .respond(.text("ok")) } _: { server in
+        try withServer {
+            $0.connectionLimit = 4
+        } handler: { _ in
+            .respond(.text("ok"))
+        } _: { server in
             let clients = try (0..<8).map { _ in try Client(port: server.boundPort) }
             for client in clients { try client.request("GET", "/") }
             for client in clients {

@@ -38,7 +38,9 @@ final class Client {
         descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue), 0)
         var address = sockaddr_un()
         address.sun_family = sa_family_t(AF_UNIX)
-        unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
+        unsafe withUnsafeMutableBytes(of: &address.sun_path) {
+            unsafe $0.copyBytes(from: path.utf8)
+        }
         let result = unsafe withUnsafePointer(to: &address) { pointer in
             unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
                 unsafe connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
@@ -123,7 +125,9 @@ final class Client {
 
     func read(_ count: Int) throws -> [UInt8] {
         while buffer.count < count {
-            guard try fill() else { throw Failure(what: "closed after \(buffer.count) of \(count)") }
+            guard try fill() else {
+                throw Failure(what: "closed after \(buffer.count) of \(count)")
+            }
         }
         defer { buffer.removeFirst(count) }
         return Array(buffer.prefix(count))
