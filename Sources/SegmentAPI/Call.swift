@@ -103,7 +103,7 @@ struct Call: Sendable {
     }
 
     /// The largest body of the requests that carry JSON, in bytes.
-    static let jsonByteLimit = 64 * 1024
+    static let jsonByteLimit = 1024 * 1024
 
     // MARK: Answers
 

@@ -126,7 +126,7 @@ extension SegmentService {
                     }
                 }
                 guard creation.ifExists == .attach else {
-                    throw ServiceError(.alreadyExists, "a segment \(request.name) exists already")
+                    throw .exists(request.name)
                 }
             }
             let attachment: Attachment
@@ -154,6 +154,7 @@ extension SegmentService {
             guard let session = registry.sessions[request.session] else { throw .sessionGone }
             if let attached = session.attachments[request.address] {
                 try registry.requireSameFile(file, attached.entry, request.name)
+                guard request.creation?.ifExists != .fail else { throw .exists(request.name) }
                 throw ServiceError(
                     .alreadyAttached, "the session is attached to \(request.name) already")
             }
@@ -258,6 +259,12 @@ extension SegmentService {
         guard let attachment else { throw .gone }
         remember(request.name)
         return attachment
+    }
+}
+
+extension ServiceError {
+    fileprivate static func exists(_ name: SegmentName) -> ServiceError {
+        ServiceError(.alreadyExists, "a segment \(name) exists already")
     }
 }
 

@@ -17,9 +17,12 @@ def test_attach_joins_what_another_session_created(api, name):
 
 
 def test_attach_as_asked(api, name):
-    api.session().create(name)
-    attachment = api.session().attach(name, mode="read_only", on_last_detach="keep").json
+    creator, keeper = api.session(), api.session()
+    creator.create(name)
+    attachment = keeper.attach(name, mode="read_only", on_last_detach="keep").json
     assert (attachment["mode"], attachment["on_last_detach"]) == ("read_only", "keep")
+    keeper.end()
+    assert creator.detach(name).json["destroyed"] is True, "the last to detach decides"
 
 
 def test_attach_to_what_is_not_there_leaves_no_trace(api, name, no_debris):

@@ -212,9 +212,12 @@ def test_the_list_can_be_had_by_origin(api, peer, names, stem, no_debris):
     qt = peer.segment(names["legacy"]).create(8)
     with open(f"/dev/shm/{stem}other", "wb") as file:
         file.write(b"foreign")
-    for origin, expected in [("service", names["posix"].id), ("qt", names["legacy"].id),
+    # Nobody told the service the plain key behind Qt's legacy name, and a digest is one-way.
+    made_by_qt = names["legacy"].id.partition("?")[0]
+    for origin, expected in [("service", names["posix"].id), ("qt", made_by_qt),
                              ("other", f"posix:/{stem}other")]:
-        assert [one for one in api.segment_ids(origin=origin) if stem in one] == [expected]
+        found = api.segment_ids(origin=origin)
+        assert [one for one in found if stem in one or one == made_by_qt] == [expected]
     qt.destroy()
     os.unlink(f"/dev/shm/{stem}other")
 

@@ -34,7 +34,7 @@ package enum PercentEncoding {
 
     /// Encodes a text as one component of a path.
     ///
-    /// Letters, digits and `-._~:` stay. The components `.` and `..`, which mean places, are
+    /// Letters, digits and `-._~` stay. The components `.` and `..`, which mean places, are
     /// encoded too.
     package static func encodePathComponent(_ text: String) -> String {
         if text.isSameUTF8(as: ".") { return "%2E" }
@@ -43,7 +43,7 @@ package enum PercentEncoding {
         encoded.reserveCapacity(text.utf8.count)
         for byte in text.utf8 {
             switch Unicode.Scalar(byte) {
-            case "A"..."Z", "a"..."z", "0"..."9", "-", ".", "_", "~", ":":
+            case "A"..."Z", "a"..."z", "0"..."9", "-", ".", "_", "~":
                 encoded.append(byte)
             default:
                 encoded.append(UInt8(ascii: "%"))
