@@ -59,7 +59,7 @@ struct Segmentd: ParsableCommand {
         do {
             var command = try parseAsRoot()
             try command.run()
-        } catch  where exitCode(for: error).isSuccess {
+        } catch let error where exitCode(for: error).isSuccess {
             exit(withError: error)  // help and version, which are asked for
         } catch {
             giveUp(error)

@@ -64,10 +64,10 @@ enum LogFormat: String {
 
     /// The text as the value of a key, in quotes where its end could not be told.
     private static func quoted(_ text: String) -> String {
-        let isPlain = !text.isEmpty && !text.contains { $0 == " " || $0 == "\"" || $0 == "=" }
-        guard !isPlain else { return printable(text) }
-        return
-            "\"\(printable(text.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\\\"")))\""
+        let needsQuotes = text.isEmpty || text.contains { " =\"".contains($0) }
+        guard needsQuotes else { return printable(text) }
+        let inside = text.map { $0 == "\"" ? "\\\"" : String($0) }.joined()
+        return "\"\(printable(inside))\""
     }
 
     private static var now: Timestamp {
