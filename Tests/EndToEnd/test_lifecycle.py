@@ -143,14 +143,21 @@ def test_a_second_server_on_a_state_directory_does_not_start(environment, start_
 def test_a_state_directory_outlives_a_crash_but_not_an_orderly_stop(start_server, tmp_path):
     made, found = tmp_path / "made", tmp_path / "found"
     found.mkdir(0o700)
-    for path in (made, found):
+
+    def serve(path, number):
         server = start_server(state=str(path))
         assert path.stat().st_mode & 0o777 == 0o700
-        server.stop()
+        server.send(number)
+        server.wait()
+
+    serve(made, signal.SIGTERM)
     assert not made.exists()
+    serve(found, signal.SIGTERM)
     assert not list(found.iterdir())
-    start_server(state=str(found)).kill()
-    start_server(state=str(found)).stop()
+    serve(found, signal.SIGKILL)
+    assert [entry.name for entry in found.iterdir()] == ["lock"]
+    serve(found, signal.SIGTERM)
+    assert not list(found.iterdir())
 
 
 # Log
