@@ -1,31 +1,81 @@
+import ArgumentParser
 import Glibc
+import Logging
 import MicroHTTP
 import SegmentAPI
 import SegmentService
 import SharedMemory
 
+/// The program: starts the service, serves until it is told to stop, and leaves in good order.
 @main
-struct Segmentd {
-    static func main() throws {
-        var set = sigset_t()
-        unsafe sigemptyset(&set); unsafe sigaddset(&set, SIGTERM); unsafe sigaddset(&set, SIGINT)
-        unsafe pthread_sigmask(SIG_BLOCK, &set, nil)
-        let service = SegmentService(configuration: .init(environment: .current()))
-        _ = service.start()
-        let api = SegmentAPI(service: service, facts: ServerFacts(version: "0.1.0", headerByteLimit: 65536, connectionLimit: 1024)) { _ in }
-        var listen = "127.0.0.1:0"
-        let args = CommandLine.arguments
-        if let i = args.firstIndex(of: "--listen") { listen = args[i+1] }
-        var c = Server.Configuration(endpoints: [Endpoint(listen) ?? Endpoint.tcp(host: "127.0.0.1", port: 0)])
-        c.threads = 2
-        let server = try Server(configuration: c, handler: api)
-        try server.start()
-        let line = "segmentd 0.1.0 listening on http://127.0.0.1:\(server.boundPort)\n"; _ = unsafe line.withCString { unsafe write(2, $0, strlen($0)) }
+struct Segmentd: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "segmentd",
+        abstract: "Serves the shared memory of this host over HTTP.",
+        discussion: """
+            Each flag may be given as an environment variable too: SEGMENTD_LISTEN for --listen, \
+            SEGMENTD_STATE_DIR for --state-dir and so on. A flag wins over its variable.
+            """,
+        version: Version.text)
 
-        var n: CInt = 0
-        unsafe sigwait(&set, &n)
+    @OptionGroup var flags: Flags
+
+    func run() throws {
+        let configuration = try Configuration(flags)
+        let signals = StopSignals.block()
+        let descriptorLimit = Descriptors.raiseLimit()
+        let state = try StateDirectory(configuration.stateDirectory)
+        let log = try Log(configuration)
+        defer { log.close() }
+
+        let service = SegmentService(configuration: configuration.service)
+        let transport = configuration.server { log.logger.info("libmicrohttpd: \($0)") }
+        let facts = ServerFacts(
+            version: Version.number, headerByteLimit: transport.connectionMemory,
+            connectionLimit: transport.connectionLimit)
+        let api = SegmentAPI(service: service, facts: facts, log: log.access)
+        let server = try Server(configuration: transport, handler: api)
+        guard service.start() else { throw StartError.failure("cannot start a thread") }
+        try server.start()
+        let url = configuration.listen.url(boundPort: server.boundPort)
+        log.announce("segmentd \(Version.number) listening on \(url)")
+        if descriptorLimit < transport.connectionLimit + 64 {
+            log.logger.warning("fewer files may be open than connections are allowed")
+        }
+
+        let signal = signals.wait()
+        signals.exitOnNext()
+        log.logger.info("stopping", metadata: ["signal": "\(signal)"])
         server.stopAccepting()
-        service.shutDown(by: .now.advanced(byMilliseconds: 3000))
-        server.stop(within: .seconds(1))
+        // Whoever waits is answered before the connections go.
+        service.shutDown(by: .now.advanced(byMilliseconds: 3_000))
+        server.stop(within: .milliseconds(1_500))
+        log.logger.info("stopped")
+        _ = consume state
+    }
+
+    static func main() {
+        Descriptors.openStandard()
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch let error where exitCode(for: error).isSuccess {
+            exit(withError: error)  // help and version, which are asked for
+        } catch {
+            giveUp(error)
+        }
+    }
+
+    /// Says in one line why nothing was started.
+    private static func giveUp(_ error: any Error) -> Never {
+        let failure =
+            switch error {
+            case let error as StartError: error
+            case let error as ServerError: StartError.failure(error.description)
+            default: StartError.usage(message(for: error) + " (see segmentd --help)")
+            }
+        let line = Array("segmentd: \(LogFormat.printable(failure.description))\n".utf8)
+        _ = unsafe write(STDERR_FILENO, line, line.count)
+        Glibc.exit(failure.status)
     }
 }

@@ -1,0 +1,107 @@
+import Glibc
+import Logging
+import MicroHTTP
+import SegmentService
+import SharedMemory
+
+/// What the operator decided: flags come first, then the environment, then the defaults.
+struct Configuration {
+    /// The state directory of those who name none: on the file system of shared memory, so that it
+    /// lives as long as what it may tell of.
+    static var defaultStateDirectory: String { "/dev/shm/segmentd-\(geteuid())" }
+
+    /// What the service does unless told otherwise.
+    static let serviceDefaults = SegmentService.Configuration(environment: .current())
+
+    /// What the server does unless told otherwise.
+    static let serverDefaults = Server.Configuration(endpoints: [])
+
+    let listen: LoopbackAddress
+    /// The state directory; nil for the default one.
+    let stateDirectory: String?
+    let logLevel: Logger.Level
+    let logFormat: LogFormat
+    let service: SegmentService.Configuration
+    private let threads: Int
+    private let connectionLimit: Int
+    private let idleTimeout: Duration
+
+    /// Reads the flags, and the environment for those that were not given.
+    init(_ flags: Flags) throws(StartError) {
+        listen =
+            try Setting("listen", flags.listen, LoopbackAddress.init).value ?? .standard
+        stateDirectory = try Setting("state-dir", flags.stateDir, Self.path).value
+        logLevel = try Setting("log-level", flags.logLevel, Self.level).value ?? .info
+        logFormat = try Setting("log-format", flags.logFormat, Self.format).value ?? .text
+        threads =
+            try Setting("threads", flags.threads, Self.number(1...256)).value ?? Self.threads
+
+        var service = Self.serviceDefaults
+        service.defaultKeyType =
+            try Setting("default-key-type", flags.defaultKeyType, Self.keyType).value
+            ?? service.defaultKeyType
+        service.segmentByteLimit =
+            try Setting("max-segment-bytes", flags.maxSegmentBytes, Self.number(1...(.max))).value
+            ?? service.segmentByteLimit
+        service.sessionLimit =
+            try Setting("max-sessions", flags.maxSessions, Self.number(1...10_000_000)).value
+            ?? service.sessionLimit
+        self.service = service
+
+        connectionLimit =
+            try Setting("max-connections", flags.maxConnections, Self.number(1...1_000_000)).value
+            ?? Self.serverDefaults.connectionLimit
+        idleTimeout =
+            try Setting("idle-timeout", flags.idleTimeout, Self.number(1...86_400)).value
+            .map { .seconds($0) } ?? Self.serverDefaults.idleTimeout
+    }
+
+    /// What the server is told.
+    func server(log: @escaping @Sendable (String) -> Void) -> Server.Configuration {
+        var server = Self.serverDefaults
+        server.endpoints = [listen.endpoint]
+        server.threads = threads
+        server.connectionLimit = connectionLimit
+        server.idleTimeout = idleTimeout
+        server.log = log
+        return server
+    }
+
+    private static var threads: Int { min(max(sysconf(CInt(_SC_NPROCESSORS_ONLN)), 1), 4) }
+
+    // MARK: Values
+
+    private static func path(_ text: String) throws(BadValue) -> String {
+        guard !text.isEmpty else { throw "is not a path" }
+        return text
+    }
+
+    private static func level(_ text: String) throws(BadValue) -> Logger.Level {
+        guard let level = Logger.Level(rawValue: text) else {
+            throw "is none of \(Logger.Level.allCases.map(\.rawValue).joined(separator: ", "))"
+        }
+        return level
+    }
+
+    private static func format(_ text: String) throws(BadValue) -> LogFormat {
+        guard let format = LogFormat(rawValue: text) else { throw "is neither text nor json" }
+        return format
+    }
+
+    private static func keyType(_ text: String) throws(BadValue) -> KeyType {
+        switch text {
+        case "systemv": return .systemV
+        case "posix": return .posix
+        default: throw "is neither systemv nor posix"
+        }
+    }
+
+    private static func number(_ range: ClosedRange<Int>) -> (String) throws(BadValue) -> Int {
+        { (text) throws(BadValue) in
+            guard text.utf8.allSatisfy({ (48...57).contains($0) }), let number = Int(text),
+                range.contains(number)
+            else { throw "is not a whole number from \(range.lowerBound) to \(range.upperBound)" }
+            return number
+        }
+    }
+}

@@ -1,0 +1,60 @@
+import ArgumentParser
+import MicroHTTP
+import SegmentService
+
+/// The flags as they were given, not yet understood: what is missing may stand in the environment.
+struct Flags: ParsableArguments {
+    @Option(
+        help: .of(
+            "The loopback address and port; port 0 picks a free one.",
+            "\(LoopbackAddress.standard.endpoint)", "address"))
+    var listen: String?
+
+    @Option(
+        help: .of(
+            "The private directory of this server.", Configuration.defaultStateDirectory, "dir"))
+    var stateDir: String?
+
+    @Option(help: .of("What a plain key stands for: systemv or posix.", "systemv", "type"))
+    var defaultKeyType: String?
+
+    @Option(help: .of("trace, debug, info, notice, warning, error or critical.", "info", "level"))
+    var logLevel: String?
+
+    @Option(help: .of("text or json.", "text", "format"))
+    var logFormat: String?
+
+    @Option(help: .of("How many threads serve connections.", "one a core, at most 4", "n"))
+    var threads: String?
+
+    @Option(
+        help: .of(
+            "The largest segment that may be created.",
+            "\(Configuration.serviceDefaults.segmentByteLimit)", "n"))
+    var maxSegmentBytes: String?
+
+    @Option(
+        help: .of(
+            "How many sessions there may be at once.",
+            "\(Configuration.serviceDefaults.sessionLimit)", "n"))
+    var maxSessions: String?
+
+    @Option(
+        help: .of(
+            "How many connections there may be at once.",
+            "\(Configuration.serverDefaults.connectionLimit)", "n"))
+    var maxConnections: String?
+
+    @Option(
+        help: .of(
+            "How long a connection may be silent.",
+            "\(Configuration.serverDefaults.idleTimeout.components.seconds)", "seconds"))
+    var idleTimeout: String?
+}
+
+extension ArgumentHelp {
+    /// The help for a flag: what it decides, what holds without it, and what its value is called.
+    fileprivate static func of(_ text: String, _ value: String, _ name: String) -> ArgumentHelp {
+        ArgumentHelp("\(text) (default: \(value))", valueName: name)
+    }
+}
