@@ -111,7 +111,9 @@ public final class SegmentLock: Sendable {
         return true
     }
 
-    /// Whether the lock is free, without taking it. A lock whose semaphore is not there is free.
+    /// Whether the lock is free, without taking it.
+    ///
+    /// A lock whose semaphore is not there is free.
     ///
     /// - Throws: ``SegmentError`` when the semaphore is there and may not be opened.
     public func isFree() throws(SegmentError) -> Bool {
@@ -134,7 +136,9 @@ public final class SegmentLock: Sendable {
     /// Whether anybody else waits for the lock in the kernel.
     public var hasWaiters: Bool { state.withLock { $0.semaphore }?.hasWaiters() ?? false }
 
-    /// Frees the lock whoever holds it. An act of administration: the holder is not asked.
+    /// Frees the lock whoever holds it.
+    ///
+    /// An act of administration: the holder is not asked.
     ///
     /// - Throws: ``SegmentError`` when the semaphore may not be changed.
     public func breakLock() throws(SegmentError) {
@@ -143,8 +147,9 @@ public final class SegmentLock: Sendable {
         do throws(SystemCallError) { try semaphore.free() } catch { throw failure(error) }
     }
 
-    /// Removes the semaphore and what names it, as goes with the segment's last reference. A lock
-    /// held by this object ends.
+    /// Removes the semaphore and what names it, as goes with the segment's last reference.
+    ///
+    /// A lock held by this object ends.
     ///
     /// A process that detached may have a POSIX semaphore open still: Qt's objects keep it. Its name
     /// goes all the same, since the segment does.
