@@ -94,9 +94,17 @@ final class POSIXSemaphore: SegmentSemaphore {
         return (value, waiters)
     }
 
-    var isCurrent: Bool { file.hasItsName }
+    // A Qt object that made the semaphore takes its name away when it goes, whoever uses it. Those
+    // who have it go on among themselves until somebody makes a new one; so do we.
+    var isCurrent: Bool {
+        switch file.standing {
+        case .same: true
+        case .replaced: false
+        case .missing: file.useByOthers() == .used
+        }
+    }
 
-    var isStillTaken: Bool { file.hasItsName && state()?.value == 0 }
+    var isStillTaken: Bool { file.standing != .replaced && state()?.value == 0 }
 
     func isFree() throws(SystemCallError) -> Bool {
         guard let state = state() else {
@@ -119,7 +127,7 @@ final class POSIXSemaphore: SegmentSemaphore {
 
     // Those who wait on the replaced semaphore move on; nobody new can find it.
     func releaseAfterLoss() {
-        if !file.hasItsName { _ = unsafe csharedmemory_semaphore_post(mapping.base) }
+        if file.standing == .replaced { _ = unsafe csharedmemory_semaphore_post(mapping.base) }
     }
 
     func free() throws(SystemCallError) {

@@ -82,7 +82,13 @@ struct SharedMemoryFile: ~Copyable, Sendable {
     }
 
     /// Whether the name still leads to this file.
-    var hasItsName: Bool { Self.identity(named: name) == identity }
+    var hasItsName: Bool { standing == .same }
+
+    /// Where the name leads now, compared with this file.
+    var standing: Standing {
+        guard let now = Self.identity(named: name) else { return .missing }
+        return now == identity ? .same : .replaced
+    }
 
     /// Whether anybody else has the file open or mapped, in any process or namespace.
     ///
