@@ -86,6 +86,12 @@ cmicrohttpd_socket_context(struct MHD_Connection *_Nonnull connection) {
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
 }
 
+// Also true of the answers that the library gives by itself.
+static inline int
+cmicrohttpd_has_answer(struct MHD_Connection *_Nonnull connection) {
+    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_HTTP_STATUS) != NULL;
+}
+
 // Variadic; and the only way to send a body of unknown length without chunks.
 static inline void
 cmicrohttpd_close_delimited(struct MHD_Response *_Nonnull response) {
@@ -104,7 +110,8 @@ struct cmicrohttpd_event {
 };
 
 static const uint32_t cmicrohttpd_readable = EPOLLIN;
-static const uint32_t cmicrohttpd_hang_up = EPOLLRDHUP;
+// Told once: bytes that come for a connection with this alone wake nobody.
+static const uint32_t cmicrohttpd_hang_up = EPOLLRDHUP | EPOLLET;
 
 static inline int
 cmicrohttpd_epoll_add(int epoll, int descriptor, uint32_t events, uint64_t token) {

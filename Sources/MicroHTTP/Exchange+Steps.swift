@@ -19,11 +19,13 @@ extension Exchange {
             guard unsafe upload.isEmpty else {
                 return unsafe collect(upload, limit: limit, overflow: overflow)
             }
-            flow.phase = .draining
+            flow.phase = .awaiting
             decide(after: then, with: flow.body.take())
             return conclude()
         case .draining:
             guard unsafe upload.isEmpty else { return drain(upload.count) }
+            return conclude()
+        case .awaiting:
             return conclude()
         case .lingering:
             return unsafe upload.isEmpty ? .NO : .YES
@@ -117,6 +119,7 @@ extension Exchange {
     /// The request is here whole: answers it, or waits for the answer.
     private func conclude() -> MHD_Result {
         link.deadline = .max
+        flow.phase = .awaiting
         let response = answering.withLock { state -> Response? in
             if case .given(let response) = state.answer {
                 state.answer = .taken
@@ -215,7 +218,7 @@ extension Exchange {
             return false
         }
         flow.isSuspended = true
-        link.loop.watch(link)
+        link.loop.willSuspend(self)
         unsafe MHD_suspend_connection(flow.connection)
         return true
     }
@@ -225,7 +228,7 @@ extension Exchange {
         guard flow.isSuspended else { return }
         flow.isSuspended = false
         answering.withLock { $0.isSuspended = false }
-        link.loop.unwatch(link)
+        link.loop.didResume()
         unsafe MHD_resume_connection(flow.connection)
     }
 
@@ -257,6 +260,17 @@ extension Exchange {
             return state.onHangUp
         }
     }
+
+    /// Whether some of the request is still to come.
+    var isReceiving: Bool {
+        switch flow.phase {
+        case .fresh, .collecting, .draining, .lingering: true
+        case .awaiting, .answered: false
+        }
+    }
+
+    /// Whether the connection waits for ``resume()``.
+    var isSuspended: Bool { flow.isSuspended }
 
     /// Whether a stop should wait for the exchange.
     var isInFlight: Bool {

@@ -178,6 +178,8 @@ extension Exchange {
             case collecting(limit: Int, overflow: Response, then: @Sendable (Body) -> Plan)
             /// The body is dropped; the answer follows it.
             case draining
+            /// The request is here whole and has no answer yet.
+            case awaiting
             /// The answer went out before the body was read: drop what comes until the client stops.
             case lingering
             /// libmicrohttpd has the answer.

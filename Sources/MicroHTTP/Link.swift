@@ -2,12 +2,15 @@ internal import CMicroHTTPD
 internal import Glibc
 
 /// One client's connection.
+@safe
 final class Link: @unchecked Sendable {
     // Sendable: the constants are; the variables are touched on the loop thread only.
     let loop: Loop
     let daemon: Daemon
     let descriptor: CInt
     let peer: String
+    // Valid until `isClosed`.
+    private let connection: OpaquePointer
 
     /// Where the loop keeps it.
     var index = 0
@@ -15,15 +18,33 @@ final class Link: @unchecked Sendable {
     var deadline: UInt64
     /// Whether that moment came.
     var isOverdue = false
+    /// Whether the client sends no more, be it that it left or that it only closed its side.
+    var hasSentAll = false
+    /// Whether libmicrohttpd has let go of it.
+    var isClosed = false
     /// The request that is being received or answered.
     var exchange: Exchange?
 
-    init(loop: Loop, daemon: Daemon, descriptor: CInt, peer: String) {
+    init(loop: Loop, daemon: Daemon, connection: OpaquePointer) {
         self.loop = loop
         self.daemon = daemon
-        self.descriptor = descriptor
-        self.peer = peer
+        unsafe self.connection = connection
+        unsafe descriptor = cmicrohttpd_descriptor(connection)
+        unsafe peer = describe(cmicrohttpd_peer(connection))
         deadline = monotonicNanoseconds() + loop.patience
+    }
+
+    /// Whether a request is here whole, or libmicrohttpd answers what is no request.
+    var isAnswering: Bool {
+        if let exchange, !exchange.isReceiving { return true }
+        return unsafe cmicrohttpd_has_answer(connection) != 0
+    }
+
+    /// Whether the client sends no more and everything it sent was read.
+    var isReadToEnd: Bool {
+        var byte: UInt8 = 0
+        return unsafe recv(descriptor, &byte, 1, CInt(MSG_PEEK | MSG_DONTWAIT))
+            == 0
     }
 }
 

@@ -41,6 +41,8 @@ final class Loop: @unchecked Sendable {
 
     private var daemons: [Daemon] = []
     private var links: [Link] = []
+    /// Connections whose client sends no more, to be looked at once their daemon has run.
+    private var ending: [Link] = []
     private var notes: [Note] = []
     private var sweepAt: UInt64 = 0
     private let sweepNanoseconds: UInt64
@@ -130,6 +132,7 @@ final class Loop: @unchecked Sendable {
             wait(until: deadline)
             if let end = readMail() { deadline = end }
             for daemon in daemons where daemon.mustRun { run(daemon) }
+            closeEnded()
             let now = monotonicNanoseconds()
             sweep(now)
             if let deadline, now >= deadline || !hasWork { break }
@@ -184,11 +187,15 @@ final class Loop: @unchecked Sendable {
         case 1...UInt64(daemons.count):
             daemons[Int(token) - 1].mustRun = true
         default:
-            // A link stays alive while it is watched, and nothing is freed between two events.
+            // A link is watched until libmicrohttpd closes it, and nothing is freed between two
+            // events.
             guard let opaque = unsafe UnsafeRawPointer(bitPattern: UInt(token)) else { return }
             let link = unsafe Unmanaged<Link>.fromOpaque(opaque).takeUnretainedValue()
-            link.exchange?.end(.clientGone)
             link.daemon.mustRun = true
+            guard !link.hasSentAll else { return }
+            link.hasSentAll = true
+            close(whenReadToEnd: link)
+            if let exchange = link.exchange, exchange.isSuspended { exchange.end(.clientGone) }
         }
     }
 
@@ -250,6 +257,23 @@ final class Loop: @unchecked Sendable {
         }
     }
 
+    /// Gives up on requests that will never be whole.
+    ///
+    /// libmicrohttpd does not see the end of what a client sends when it comes together with the
+    /// last bytes.
+    private func closeEnded() {
+        guard !ending.isEmpty else { return }
+        ending.removeAll { link in
+            // Whoever is being answered is looked at again when the answer is out.
+            if link.isClosed || link.isAnswering { return true }
+            guard link.isReadToEnd else { return false }
+            link.exchange?.end(.clientGone)
+            _ = shutdown(link.descriptor, CInt(SHUT_RDWR))
+            link.daemon.mustRun = true
+            return true
+        }
+    }
+
     /// Closes every connection, for libmicrohttpd must not be stopped while one is suspended.
     private func close() {
         isClosing = true
@@ -279,27 +303,30 @@ final class Loop: @unchecked Sendable {
     func add(_ link: Link) {
         link.index = links.count
         links.append(link)
+        let token = unsafe UInt64(UInt(bitPattern: Unmanaged.passUnretained(link).toOpaque()))
+        _ = cmicrohttpd_epoll_add(epoll.rawValue, link.descriptor, cmicrohttpd_hang_up, token)
     }
 
     func remove(_ link: Link) {
         // At its limit, libmicrohttpd listens again only the next time it runs.
         link.daemon.mustRun = true
+        link.isClosed = true
+        _ = cmicrohttpd_epoll_remove(epoll.rawValue, link.descriptor)
         guard let last = links.popLast(), last !== link else { return }
         last.index = link.index
         links[link.index] = last
     }
 
-    /// Has the loop notice when the client of a suspended connection leaves.
-    func watch(_ link: Link) {
+    /// Closes a connection whose client sends no more, unless a whole request is left to answer.
+    func close(whenReadToEnd link: Link) { ending.append(link) }
+
+    /// Counts a connection that waits; a client that sends no more is not waited with.
+    func willSuspend(_ exchange: Exchange) {
         suspended += 1
-        let token = unsafe UInt64(UInt(bitPattern: Unmanaged.passUnretained(link).toOpaque()))
-        _ = cmicrohttpd_epoll_add(epoll.rawValue, link.descriptor, cmicrohttpd_hang_up, token)
+        if exchange.link.hasSentAll { post(.end(exchange, .clientGone)) }
     }
 
-    func unwatch(_ link: Link) {
-        suspended -= 1
-        _ = cmicrohttpd_epoll_remove(epoll.rawValue, link.descriptor)
-    }
+    func didResume() { suspended -= 1 }
 
     /// Whether a request that ended badly did so because the client is not there any more.
     func isConnectionLost(_ descriptor: CInt, after code: MHD_RequestTerminationCode) -> Bool {

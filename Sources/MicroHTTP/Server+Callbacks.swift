@@ -39,6 +39,7 @@ let completedCallback: MHD_RequestCompletedCallback = { _, _, request, code in
     let link = exchange.link
     link.exchange = nil
     link.deadline = monotonicNanoseconds() &+ link.loop.patience
+    if link.hasSentAll { link.loop.close(whenReadToEnd: link) }
     exchange.complete(code)
 }
 
@@ -51,9 +52,7 @@ let connectionCallback: MHD_NotifyConnectionCallback = { context, connection, li
     switch code {
     case .CONNECTION_NOTIFY_STARTED:
         guard let daemon = loop.running else { return }
-        let link = unsafe Link(
-            loop: loop, daemon: daemon, descriptor: cmicrohttpd_descriptor(connection),
-            peer: describe(cmicrohttpd_peer(connection)))
+        let link = unsafe Link(loop: loop, daemon: daemon, connection: connection)
         unsafe linkSlot.pointee = Unmanaged.passRetained(link).toOpaque()
         loop.add(link)
     case .CONNECTION_NOTIFY_CLOSED:

@@ -27,6 +27,33 @@ import Testing
         }
     }
 
+    @Test func `a refusal amid a pipeline costs neither the connection nor an answer`() throws {
+        try withServer { exchange in
+            exchange.path == "/2" || exchange.hasBody
+                ? .refuse(.text("no \(exchange.path)", status: 404))
+                : .respond(.text(exchange.path))
+        } _: { server in
+            let client = try Client(port: server.boundPort)
+            for _ in 1...3 {
+                try client.request("GET", "/1")
+                try client.request("GET", "/2")
+                try client.request("PUT", "/3", "Content-Length: 3\r\n", then: [1, 2, 3])
+                try client.request("GET", "/4")
+                #expect(try client.reply().text == "/1")
+                #expect(try client.reply().text == "no /2")
+                #expect(try client.reply().text == "no /3")
+                #expect(try client.reply().text == "/4")
+            }
+            let requests = ["/1", "/2", "/4"].map { "GET \($0) HTTP/1.1\r\nHost: a\r\n\r\n" }
+            try client.send(requests.joined())
+            #expect(try client.reply().text == "/1")
+            let refusal = try client.reply()
+            #expect(refusal.status == 404)
+            #expect(refusal.headers["connection"] == nil)
+            #expect(try client.reply().text == "/4")
+        }
+    }
+
     @Test func `HEAD gets the head that GET gets`() throws {
         try withServer { _ in
             .respond(.text("twelve bytes"))

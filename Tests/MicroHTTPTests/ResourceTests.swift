@@ -16,7 +16,7 @@ import Testing
         }
     }
 
-    @Test func `requests that libmicrohttpd refuses leak nothing`() throws {
+    @Test func `requests that libmicrohttpd refuses or that break off leak nothing`() throws {
         weak var witness: Witness?
         do {
             let held = Witness()
@@ -39,6 +39,14 @@ import Testing
                     let client = try Client(port: server.boundPort)
                     try? client.send(text)
                     if !text.hasSuffix("Host: a\r\n") { #expect(try client.head().status >= 400) }
+                }
+                for text in HalfCloseTests.incomplete + HalfCloseTests.withoutEnd {
+                    let client = try Client(port: server.boundPort)
+                    try client.send(
+                        text.contains("Encoding") || text.contains("Length")
+                            ? "PUT / HTTP/1.1\r\nHost: a\r\n\(text)" : text)
+                    client.finishSending()
+                    #expect(try client.isClosedByServer())
                 }
             }
         }

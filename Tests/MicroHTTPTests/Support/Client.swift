@@ -57,6 +57,9 @@ final class Client {
         descriptor = -1
     }
 
+    /// Closes the sending side; what is sent back can still be read.
+    func finishSending() { _ = shutdown(descriptor, CInt(SHUT_WR)) }
+
     func send(_ text: String) throws { try send(Array(text.utf8)) }
 
     func send(_ bytes: [UInt8]) throws {
