@@ -183,6 +183,7 @@ extension SegmentService {
             return (actions, [])
         }
         last = nil  // unmapped here, while the lock is still ours
+        if !staysOpen, !destroyed { closing.lock?.leave() }
         if staysOpen {
             timer.schedule(at: .now.advanced(byMilliseconds: 20)) { [weak self] in
                 self?.takeDownWhenPossible(id, closing.lock)

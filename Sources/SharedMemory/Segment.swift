@@ -48,7 +48,7 @@ public struct Segment: ~Copyable, Sendable {
         }
         guard lock.isHeld || (try? lock.tryLock()) == true else { return }
         let wasLast = (try? memory.removeUnlessUsed()) ?? false
-        if wasLast { lock.remove() } else { lock.unlock() }
+        if wasLast { lock.remove() } else { lock.leave() }
     }
 
     // MARK: Creating and attaching
@@ -384,7 +384,7 @@ public struct Segment: ~Copyable, Sendable {
     // Consumed here, so that the mapping is gone before the lock is.
     private consuming func finish(_ wasLast: Bool, _ lock: SegmentLock) {
         letGo()
-        if wasLast { lock.remove() } else { lock.unlock() }
+        if wasLast { lock.remove() } else { lock.leave() }
     }
 
     private consuming func letGo() {}

@@ -20,6 +20,8 @@ public final class SegmentLock: Sendable {
     public let key: NativeKey
 
     private let permissions: UInt32
+    /// Whether segment and semaphore have one key file between them.
+    private let sharesKeyFile: Bool
     private let state = Mutex(State())
 
     private struct State {
@@ -38,6 +40,7 @@ public final class SegmentLock: Sendable {
     ///   - permissions: The mode bits of a semaphore that has to be made.
     public init(ofSegment key: NativeKey, permissions: UInt32 = 0o600) {
         self.key = key.semaphoreKey
+        sharesKeyFile = key.semaphoreKey.value == key.value
         self.permissions = permissions
     }
 
@@ -161,6 +164,23 @@ public final class SegmentLock: Sendable {
         if held { unlock() }
         semaphore.remove(byForce: byForce)
         forget(semaphore)
+    }
+
+    /// Ends a hold of this object on the lock of a segment that it has let go of, while others have
+    /// it still.
+    package func leave() {
+        let made = state.withLock { state -> (any SegmentSemaphore)? in
+            guard state.isHeld, state.madeIt else { return nil }
+            defer { state = State() }
+            return state.semaphore
+        }
+        if let made, made.isStillTaken {
+            made.handOver(withFile: !sharesKeyFile)
+        } else if let made {
+            made.releaseAfterLoss()
+        } else {
+            unlock()
+        }
     }
 
     /// Removes the semaphore if this object made it; for a `create` that failed afterwards.

@@ -134,6 +134,10 @@ final class POSIXSemaphore: SegmentSemaphore {
         if !(try isFree()) { try post() }
     }
 
+    // Qt would take the name away, and whoever came next would lock another semaphore than those who
+    // stayed. Here the name stays as long as the segment's does.
+    func handOver(withFile: Bool) { _ = try? post() }
+
     func remove(byForce: Bool) {
         let isGone = file.removeUnlessUsed()
         if byForce, !isGone { try? file.removeByForce() }

@@ -124,6 +124,13 @@ final class SystemVSemaphore: SegmentSemaphore {
         try systemCall("semctl") { csharedmemory_semctl_set_value(identifier, 1) }
     }
 
+    // As Qt's destructor does. The next of those who stay finds it gone, makes it anew, and by that
+    // becomes the one who removes it in the end; an array that we left would outlive the segment.
+    func handOver(withFile: Bool) {
+        csharedmemory_semctl_remove(identifier)
+        if withFile { keyFile.remove() }
+    }
+
     // Whoever waits is told by EIDRM and makes a new one, as Qt does.
     func remove(byForce: Bool) {
         csharedmemory_semctl_remove(identifier)
