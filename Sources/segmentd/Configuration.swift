@@ -16,6 +16,13 @@ struct Configuration {
     /// What the server does unless told otherwise.
     static let serverDefaults = Server.Configuration(endpoints: [])
 
+    /// How many clients may be connected unless the operator or the system says otherwise: a lock
+    /// may have thousands waiting for it, each with a connection.
+    static let defaultConnectionLimit = 16_384
+
+    /// How many descriptors are kept for everything but connections.
+    private static let descriptorReserve = 128
+
     let listen: LoopbackAddress
     /// The state directory; nil for the default one.
     let stateDirectory: String?
@@ -23,7 +30,8 @@ struct Configuration {
     let logFormat: LogFormat
     let service: SegmentService.Configuration
     private let threads: Int
-    private let connectionLimit: Int
+    /// How many clients may be connected; nil for as many as is sensible here.
+    private let connectionLimit: Int?
     private let idleTimeout: Duration
 
     /// Reads the flags, and the environment for those that were not given.
@@ -50,18 +58,26 @@ struct Configuration {
 
         connectionLimit =
             try Setting("max-connections", flags.maxConnections, Self.number(1...1_000_000)).value
-            ?? Self.serverDefaults.connectionLimit
         idleTimeout =
             try Setting("idle-timeout", flags.idleTimeout, Self.number(1...86_400)).value
             .map { .seconds($0) } ?? Self.serverDefaults.idleTimeout
     }
 
     /// What the server is told.
-    func server(log: @escaping @Sendable (String) -> Void) -> Server.Configuration {
+    ///
+    /// - Parameters:
+    ///   - descriptorLimit: How many files this process may have open.
+    ///   - log: Where the transport's own remarks go.
+    /// - Returns: The transport's configuration.
+    func server(descriptorLimit: Int, log: @escaping @Sendable (String) -> Void)
+        -> Server.Configuration
+    {
         var server = Self.serverDefaults
         server.endpoints = [listen.endpoint]
         server.threads = threads
-        server.connectionLimit = connectionLimit
+        server.connectionLimit =
+            connectionLimit
+            ?? max(64, min(Self.defaultConnectionLimit, descriptorLimit - Self.descriptorReserve))
         server.idleTimeout = idleTimeout
         server.log = log
         return server

@@ -42,7 +42,7 @@ struct Flags: ParsableArguments {
     @Option(
         help: .of(
             "How many connections there may be at once.",
-            "\(Configuration.serverDefaults.connectionLimit)", "n"))
+            "\(Configuration.defaultConnectionLimit), or what the system allows", "n"))
     var maxConnections: String?
 
     @Option(

@@ -29,7 +29,9 @@ struct Segmentd: ParsableCommand {
         defer { log.close() }
 
         let service = SegmentService(configuration: configuration.service)
-        let transport = configuration.server { log.logger.info("libmicrohttpd: \($0)") }
+        let transport = configuration.server(descriptorLimit: descriptorLimit) {
+            log.logger.info("libmicrohttpd: \($0)")
+        }
         let facts = ServerFacts(
             version: Version.number, headerByteLimit: transport.connectionMemory,
             connectionLimit: transport.connectionLimit)
@@ -39,7 +41,7 @@ struct Segmentd: ParsableCommand {
         try server.start()
         let url = configuration.listen.url(boundPort: server.boundPort)
         log.announce("segmentd \(Version.number) listening on \(url)")
-        if descriptorLimit < transport.connectionLimit + 64 {
+        if descriptorLimit < transport.connectionLimit {
             log.logger.warning("fewer files may be open than connections are allowed")
         }
 
