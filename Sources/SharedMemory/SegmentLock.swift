@@ -19,6 +19,7 @@ public final class SegmentLock: Sendable {
     /// The key of the semaphore; for a legacy key of a segment, the one Qt pairs with it.
     public let key: NativeKey
 
+    private let segmentKey: NativeKey
     private let permissions: UInt32
     private let state = Mutex(State())
 
@@ -38,6 +39,7 @@ public final class SegmentLock: Sendable {
     ///   - permissions: The mode bits of a semaphore that has to be made.
     public init(ofSegment key: NativeKey, permissions: UInt32 = 0o600) {
         self.key = key.semaphoreKey
+        segmentKey = key
         self.permissions = permissions
     }
 
@@ -146,9 +148,32 @@ public final class SegmentLock: Sendable {
     /// Removes the semaphore and what names it, as goes with the segment's last reference. A lock
     /// held by this object ends.
     ///
+    /// A segment that had lost its name before may have a successor by now: then the lock is the
+    /// successor's and stays.
+    ///
     /// A process that detached may have a POSIX semaphore open still: Qt's objects keep it. Its name
     /// goes all the same, since the segment does.
-    package func remove() { remove(byForce: true) }
+    package func remove() {
+        guard !isSegmentThere else {
+            unlock()
+            return
+        }
+        remove(byForce: true)
+    }
+
+    private var isSegmentThere: Bool {
+        switch segmentKey.type {
+        case .posix:
+            return SharedMemoryFile.identity(named: segmentKey.posixName) != nil
+        case .systemV(let projectID):
+            guard let file = try? KeyFile.find(segmentKey.value, projectID: projectID) else {
+                return false
+            }
+            return shmget(file.key, 0, 0) != -1
+        case .windows:
+            return false
+        }
+    }
 
     private func remove(byForce: Bool) {
         let held = isHeld
