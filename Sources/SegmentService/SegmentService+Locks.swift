@@ -301,6 +301,8 @@ extension SegmentService {
                 completion(.failure(.sessionGone))
                 return .refused
             }
+            // Those who came while the semaphore was being waited for have started no watch.
+            if hasWaiters(id) { watchHolders() }
             completion(.success(grant))
             return .keptLock
         case .perform(let body):

@@ -56,12 +56,13 @@ final class Timer: @unchecked Sendable {
         unsafe pthread_cond_signal(condition)
     }
 
-    /// Calls `action` at an instant, or as soon as possible after it.
+    /// Calls `action` at an instant, or as soon as possible after it; never, once it was stopped.
     @discardableResult
     func schedule(at instant: MonotonicInstant, _ action: @escaping @Sendable () -> Void) -> Ticket
     {
         let (ticket, isFirst) = locked { () -> (Ticket, Bool) in
             lastNumber += 1
+            guard !isStopping else { return (Ticket(number: lastNumber), false) }
             actions[lastNumber] = action
             heap.insert(Entry(instant: instant, number: lastNumber))
             return (Ticket(number: lastNumber), heap.first?.number == lastNumber)
@@ -77,32 +78,42 @@ final class Timer: @unchecked Sendable {
         _ = consume action
     }
 
+    // Actions are called and let go of outside the lock: what they hold may use the timer as it ends.
     private func run() {
-        unsafe pthread_mutex_lock(mutex)
-        while !isStopping {
-            guard let next = heap.first else {
-                unsafe pthread_cond_wait(condition, mutex)
-                continue
-            }
-            if actions[next.number] == nil {
-                heap.removeFirst()
-                continue
-            }
-            guard next.instant <= .now else {
-                var time = timespec(
-                    tv_sec: Int(next.instant.nanoseconds / 1_000_000_000),
-                    tv_nsec: Int(next.instant.nanoseconds % 1_000_000_000))
-                unsafe pthread_cond_timedwait(condition, mutex, &time)
-                continue
-            }
-            heap.removeFirst()
-            let action = actions.removeValue(forKey: next.number)
-            unsafe pthread_mutex_unlock(mutex)
-            action?()
-            unsafe pthread_mutex_lock(mutex)
+        while let action = nextAction() { action() }
+        let rest = locked {
+            defer { actions = [:] }
+            return actions
         }
-        actions = [:]
-        unsafe pthread_mutex_unlock(mutex)
+        _ = consume rest
+    }
+
+    /// Waits for the next action whose instant has come.
+    ///
+    /// - Returns: `nil` when the timer was stopped.
+    private func nextAction() -> (@Sendable () -> Void)? {
+        locked {
+            while !isStopping {
+                guard let next = heap.first else {
+                    unsafe pthread_cond_wait(condition, mutex)
+                    continue
+                }
+                if actions[next.number] == nil {
+                    heap.removeFirst()
+                    continue
+                }
+                guard next.instant <= .now else {
+                    var time = timespec(
+                        tv_sec: Int(next.instant.nanoseconds / 1_000_000_000),
+                        tv_nsec: Int(next.instant.nanoseconds % 1_000_000_000))
+                    unsafe pthread_cond_timedwait(condition, mutex, &time)
+                    continue
+                }
+                heap.removeFirst()
+                return actions.removeValue(forKey: next.number)
+            }
+            return nil
+        }
     }
 
     private func locked<Result>(_ body: () -> Result) -> Result {

@@ -19,9 +19,8 @@ public final class SegmentLock: Sendable {
     /// The key of the semaphore; for a legacy key of a segment, the one Qt pairs with it.
     public let key: NativeKey
 
+    private let segmentKey: NativeKey
     private let permissions: UInt32
-    /// Whether segment and semaphore have one key file between them.
-    private let sharesKeyFile: Bool
     private let state = Mutex(State())
 
     private struct State {
@@ -40,7 +39,7 @@ public final class SegmentLock: Sendable {
     ///   - permissions: The mode bits of a semaphore that has to be made.
     public init(ofSegment key: NativeKey, permissions: UInt32 = 0o600) {
         self.key = key.semaphoreKey
-        sharesKeyFile = key.semaphoreKey.value == key.value
+        segmentKey = key
         self.permissions = permissions
     }
 
@@ -154,9 +153,32 @@ public final class SegmentLock: Sendable {
     ///
     /// A lock held by this object ends.
     ///
+    /// A segment that had lost its name before may have a successor by now: then the lock is the
+    /// successor's and stays.
+    ///
     /// A process that detached may have a POSIX semaphore open still: Qt's objects keep it. Its name
     /// goes all the same, since the segment does.
-    package func remove() { remove(byForce: true) }
+    package func remove() {
+        guard !isSegmentThere else {
+            unlock()
+            return
+        }
+        remove(byForce: true)
+    }
+
+    private var isSegmentThere: Bool {
+        switch segmentKey.type {
+        case .posix:
+            return SharedMemoryFile.identity(named: segmentKey.posixName) != nil
+        case .systemV(let projectID):
+            guard let file = try? KeyFile.find(segmentKey.value, projectID: projectID) else {
+                return false
+            }
+            return shmget(file.key, 0, 0) != -1
+        case .windows:
+            return false
+        }
+    }
 
     private func remove(byForce: Bool) {
         let held = isHeld
@@ -175,7 +197,7 @@ public final class SegmentLock: Sendable {
             return state.semaphore
         }
         if let made, made.isStillTaken {
-            made.handOver(withFile: !sharesKeyFile)
+            made.handOver(withFile: segmentKey.value != key.value)
         } else if let made {
             made.releaseAfterLoss()
         } else {

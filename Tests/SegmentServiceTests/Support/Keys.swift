@@ -1,0 +1,81 @@
+import Glibc
+import SharedMemory
+import Testing
+
+/// The kinds of key that a rule holds for alike.
+enum KeyKind: String, CaseIterable, Sendable, CustomTestStringConvertible {
+    case posix, systemV, legacy
+
+    var testDescription: String { rawValue }
+
+    func key(_ plain: String) -> NativeKey {
+        switch self {
+        case .posix: NativeKey("/\(plain)", type: .posix)
+        case .systemV: NativeKey("/tmp/\(plain)", type: .systemV)
+        case .legacy:
+            .legacy(plain, type: .systemV, for: .memory, environment: .current())
+        }
+    }
+}
+
+extension NativeKey {
+    /// One that nobody else has.
+    static func unused(_ kind: KeyKind) -> NativeKey {
+        kind.key("service-test-\(getpid())-\(UInt64.random(in: .min ... .max))")
+    }
+}
+
+/// The files that a key's segment and semaphore have.
+func files(of key: NativeKey) -> [String] {
+    [key, key.semaphoreKey].flatMap { key -> [String] in
+        switch key.type {
+        case .posix: ["/dev/shm/\(key.posixName)", "/dev/shm/sem.\(key.posixName)"]
+        default: [key.value]
+        }
+    }
+    .filter { access($0, F_OK) == 0 }
+}
+
+/// How often this process maps the memory behind a key.
+func mappingCount(of key: NativeKey) throws -> Int {
+    let number: UInt
+    switch key.type {
+    case .posix:
+        var status = stat()
+        guard stat("/dev/shm/\(key.posixName)", &status) == 0 else { return 0 }
+        number = status.st_ino
+    default:
+        // A System V mapping shows the segment's number as its inode.
+        let identifier = shmget(ftok(key.value, 0x51), 0, 0)
+        guard identifier >= 0 else { return 0 }
+        number = UInt(identifier)
+    }
+    return try lines(of: "/proc/self/maps").count { line in
+        let fields = line.split(separator: " ")
+        guard fields.count > 5, UInt(fields[4]) == number else { return false }
+        return fields[5].hasPrefix("/SYSV") || fields[5].hasPrefix("/dev/shm")
+    }
+}
+
+/// The lines of a file of /proc.
+func lines(of path: String) throws -> [String] {
+    let file = try #require(fopen(path, "r"))
+    defer { fclose(file) }
+    var text: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 65_536)
+    while true {
+        let count = fread(&buffer, 1, buffer.count, file)
+        guard count > 0 else { break }
+        text += buffer[..<count]
+    }
+    return String(decoding: text, as: UTF8.self).split(separator: "\n").map(String.init)
+}
+
+/// How many entries a directory has.
+func entryCount(_ path: String) throws -> Int {
+    let stream = try #require(opendir(path))
+    defer { closedir(stream) }
+    var count = 0
+    while readdir(stream) != nil { count += 1 }
+    return count
+}
