@@ -53,7 +53,7 @@ let package = Package(
         .target(name: "COpenAPI"),
         .target(
             name: "SegmentAPI",
-            dependencies: ["SegmentService", "MicroHTTP", "COpenAPI"],
+            dependencies: ["SegmentService", "SharedMemory", "MicroHTTP", "COpenAPI"],
             swiftSettings: strict
         ),
         .executableTarget(
@@ -63,6 +63,7 @@ let package = Package(
                 "SegmentService",
                 "MicroHTTP",
                 "SharedMemory",
+                "CMicroHTTPD",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),
             ],

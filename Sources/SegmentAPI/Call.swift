@@ -74,7 +74,8 @@ struct Call: Sendable {
         if exchange.hasBody {
             guard let field = try header("Content-Type"), MediaType(field)?.isJSON == true else {
                 throw .unsupportedMediaType(
-                    "The body must come as Content-Type: application/json, as curl --json sends it.")
+                    "The body must come as Content-Type: application/json, as curl --json sends it."
+                )
             }
         }
         let limit = Self.jsonByteLimit
@@ -137,7 +138,10 @@ struct Call: Sendable {
 
     /// Answers when the service is through with the request, which may be at once.
     ///
-    /// - Parameter start: Starts it, and gives what to call if the client hangs up.
+    /// - Parameters:
+    ///   - start: Starts it, and gives what to call if the client hangs up.
+    ///   - answer: Turns what comes of it into an answer.
+    /// - Returns: The plan for the request.
     func later<Value>(
         _ start: (@escaping @Sendable (Result<Value, ServiceError>) -> Void) -> Wait?,
         answer: @escaping @Sendable (Value) -> Response

@@ -29,7 +29,8 @@ struct Problem: Error {
     }
 
     static let noSuchPath = Problem(
-        404, "not-found", "No such path", "There is nothing at this path; /openapi.yaml lists what there is.")
+        404, "not-found", "No such path",
+        "There is nothing at this path; /openapi.yaml lists what there is.")
 
     static func methodNotAllowed(_ method: String, allowed: [String]) -> Problem {
         var problem = Problem(
@@ -47,7 +48,8 @@ struct Problem: Error {
 
     static func contentTooLarge(limit: Int) -> Problem {
         Problem(
-            413, "content-too-large", "Content too large", "The body may have \(limit) bytes at most.")
+            413, "content-too-large", "Content too large",
+            "The body may have \(limit) bytes at most.")
     }
 
     static func unsupportedMediaType(_ detail: String) -> Problem {

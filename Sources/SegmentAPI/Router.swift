@@ -48,7 +48,10 @@ struct Route: Sendable {
     static let all: [Route] = [
         Route(
             "/v1/segments/{segment}/data",
-            [(.get, SegmentAPI.readData), (.put, SegmentAPI.replaceData), (.patch, SegmentAPI.patchData)]),
+            [
+                (.get, SegmentAPI.readData), (.put, SegmentAPI.replaceData),
+                (.patch, SegmentAPI.patchData),
+            ]),
         Route(
             "/v1/segments/{segment}/lock",
             [(.get, SegmentAPI.showLock), (.put, SegmentAPI.lock), (.delete, SegmentAPI.unlock)]),
@@ -61,7 +64,8 @@ struct Route: Sendable {
         Route(
             "/v1/segments/{segment}",
             [(.get, SegmentAPI.showSegment), (.delete, SegmentAPI.removeSegment)]),
-        Route("/v1/segments", [(.get, SegmentAPI.listSegments), (.post, SegmentAPI.createSegment)]),
+        Route(
+            "/v1/segments", [(.get, SegmentAPI.listSegments), (.post, SegmentAPI.createSegment)]),
         Route("/v1/sessions", [(.get, SegmentAPI.listSessions), (.post, SegmentAPI.openSession)]),
         Route(
             "/v1/sessions/{session}",

@@ -66,7 +66,8 @@ public final class SegmentAPI: Handler {
             do throws(PercentEncoding.Flaw) {
                 decoded.append(try PercentEncoding.decodePathComponent(component.utf8))
             } catch {
-                throw .invalidRequest("The path component \(component) is not percent-encoded UTF-8.")
+                throw .invalidRequest(
+                    "The path component \(component) is not percent-encoded UTF-8.")
             }
         }
         return decoded

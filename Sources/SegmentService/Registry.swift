@@ -6,8 +6,10 @@ struct Registry {
     var sessions: [Session.ID: SessionRecord] = [:]
     var entries: [EntryID: Entry] = [:]
 
-    /// The entry that an address leads to now. An entry whose segment lost its name to another is
-    /// reached only through the sessions that are attached to it.
+    /// The entry that an address leads to now.
+    ///
+    /// An entry whose segment lost its name to another is reached only through the sessions that
+    /// are attached to it.
     var current: [KernelAddress: EntryID] = [:]
 
     /// The plain keys that clients used, by the native value Qt derives from each: a derived name
@@ -126,8 +128,9 @@ struct Entry {
     var sessionCount = 0
     /// Requests without a session that look at it.
     var peekCount = 0
-    /// Whether it was in use when it was first looked at, or a session was attached since. What
-    /// nobody used is not destroyed by being looked at.
+    /// Whether it was in use when it was first looked at, or a session was attached since.
+    ///
+    /// What nobody used is not destroyed by being looked at.
     var hadUser: Bool
     let wasCreatedHere: Bool
 

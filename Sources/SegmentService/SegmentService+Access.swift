@@ -1,7 +1,9 @@
 public import SharedMemory
 import Synchronization
 
-/// A request's use of a segment's bytes. While it lives, the memory stays attached.
+/// A request's use of a segment's bytes.
+///
+/// While it lives, the memory stays attached.
 ///
 /// `@unchecked Sendable`: `shared` changes only in `deinit`, when nobody else has a reference.
 public final class SegmentAccess: @unchecked Sendable {
@@ -193,7 +195,8 @@ extension SegmentService {
                     .failure(
                         ServiceError(
                             .staleFencingToken,
-                            "\(token) is not the token of the lock of \(access.name) as this session holds it now")))
+                            "\(token) is not the token of the lock of \(access.name) as this session holds it now"
+                        )))
                 return nil
             }
             body(.success(()))

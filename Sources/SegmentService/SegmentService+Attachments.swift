@@ -36,7 +36,8 @@ extension SegmentService {
             guard byteCount > 0, byteCount <= configuration.segmentByteLimit else {
                 throw ServiceError(
                     .invalidSize,
-                    "the size must be 1 to \(configuration.segmentByteLimit) bytes, not \(byteCount)")
+                    "the size must be 1 to \(configuration.segmentByteLimit) bytes, not \(byteCount)"
+                )
             }
             let made: (KernelAddress, madeFile: Bool)?
             do throws(SegmentError) { made = try name.addressMakingKeyFile() } catch {
@@ -243,7 +244,8 @@ extension SegmentService {
         name.keyFileIdentity.map { Entry.FileNumbers(device: $0.device, inode: $0.inode) }
     }
 
-    private func join(_ id: EntryID, for request: AttachRequest) throws(ServiceError) -> Attachment {
+    private func join(_ id: EntryID, for request: AttachRequest) throws(ServiceError) -> Attachment
+    {
         let file = keyFile(of: request.name)
         let attachment = try registry.withLock { (registry) throws(ServiceError) -> Attachment? in
             guard registry.sessions[request.session] != nil else { throw .sessionGone }

@@ -17,12 +17,14 @@ extension SegmentService {
     /// - Returns: The wait, where there is one.
     public func detach(
         _ name: SegmentName, session: Session.ID, wait: Int64, client: any WaitingClient,
-        completion: @escaping @Sendable (Result<(segment: String, destroyed: Bool), ServiceError>) -> Void
+        completion:
+            @escaping @Sendable (Result<(segment: String, destroyed: Bool), ServiceError>) -> Void
     ) -> Wait? {
         do throws(ServiceError) {
             try renew(session)
             let (record, entry, isHolder) = try attached(session, to: name) {
-                (registry, record) throws(ServiceError) -> (AttachmentRecord, Entry.Outline, Bool) in
+                (registry, record) throws(ServiceError) -> (AttachmentRecord, Entry.Outline, Bool)
+                in
                 guard let entry = registry.entries[record.entry]?.outline else { throw .gone }
                 let holder = registry.entries[record.entry]?.queue.holder
                 let isHolder = holder?.session == session
@@ -64,6 +66,7 @@ extension SegmentService {
     }
 
     /// Takes an attachment from a session that stays, and the segment down if it was the last.
+    ///
     /// The caller has the lock, where there is one.
     private func dropAttachment(
         _ record: AttachmentRecord, session: Session.ID, address: KernelAddress
@@ -84,8 +87,9 @@ extension SegmentService {
         return takeDown(record.entry)
     }
 
-    /// Takes the attachment of a session that has ended. Nothing waits: where the lock is not to
-    /// be had at once, the rest is done when it is.
+    /// Takes the attachment of a session that has ended.
+    ///
+    /// Nothing waits: where the lock is not to be had at once, the rest is done when it is.
     func leave(_ record: AttachmentRecord, session: Session.ID) -> Release {
         let found = registry.withLock { registry -> (Entry.Outline, isHolder: Bool)? in
             registry.release(record)
@@ -139,7 +143,9 @@ extension SegmentService {
     }
 
     /// Decides whether an entry that nobody uses was the last reference to its segment, destroys
-    /// the segment if so, and lets go of the memory. The caller has the lock, where there is one.
+    /// the segment if so, and lets go of the memory.
+    ///
+    /// The caller has the lock, where there is one.
     ///
     /// While a slow client still drains an answer from the mapping, the kernel goes on counting
     /// us; then the question is asked again later.
@@ -177,6 +183,7 @@ extension SegmentService {
             return (actions, [])
         }
         last = nil  // unmapped here, while the lock is still ours
+        if !staysOpen, !destroyed { closing.lock?.leave() }
         if staysOpen {
             timer.schedule(at: .now.advanced(byMilliseconds: 20)) { [weak self] in
                 self?.takeDownWhenPossible(id, closing.lock)

@@ -3,7 +3,9 @@ import Synchronization
 
 /// A request that waits for a lock, for whoever has to take it back.
 public struct Wait: Sendable {
-    /// Ends the wait; the completion is not called. For a client that hung up.
+    /// Ends the wait; the completion is not called.
+    ///
+    /// For a client that hung up.
     public let cancel: @Sendable () -> Void
 }
 
@@ -12,7 +14,9 @@ extension SegmentService {
     /// as it is while a process attaches, in milliseconds.
     private static let instant: Int64 = 10
 
-    /// How many threads may wait in the kernel at a time. Beyond that, locks are tried in turns.
+    /// How many threads may wait in the kernel at a time.
+    ///
+    /// Beyond that, locks are tried in turns.
     private static let kernelWaitLimit = 128
 
     /// Takes the lock of a segment for a session that is attached to it.
@@ -83,7 +87,8 @@ extension SegmentService {
             guard let holder = entry.queue.holder, holder.session == session,
                 token == nil || holder.token == token
             else {
-                throw ServiceError(.notLocked, "the session does not hold the lock of \(entry.name)")
+                throw ServiceError(
+                    .notLocked, "the session does not hold the lock of \(entry.name)")
             }
             registry.entries[id]?.queue.phase = .busy
             return (id, lock)
@@ -137,7 +142,8 @@ extension SegmentService {
     public func breakLock(_ name: SegmentName) throws(ServiceError) {
         guard case .key(let key) = name else { throw .lockUnsupported(name) }
         guard let address = try address(of: name, session: nil) else { throw .noSegment(name) }
-        let held = registry.withLock { registry -> (id: EntryID, lock: SegmentLock, isHeld: Bool)? in
+        let held = registry.withLock {
+            registry -> (id: EntryID, lock: SegmentLock, isHeld: Bool)? in
             guard let id = registry.current[address], let entry = registry.entries[id],
                 let lock = entry.lock
             else { return nil }
@@ -184,7 +190,8 @@ extension SegmentService {
             let deadline = MonotonicInstant.now.advanced(byMilliseconds: max(wait, Self.instant))
             let ticket = timer.schedule(at: deadline) { [weak self, weak waiter] in
                 guard let self, let waiter, self.withdraw(waiter, from: id) else { return }
-                waiter.fail(ServiceError(.locked, "the lock is held, and \(wait) ms of waiting ran out"))
+                waiter.fail(
+                    ServiceError(.locked, "the lock is held, and \(wait) ms of waiting ran out"))
             }
             waiter.deadline.store(ticket.number, ordering: .sequentiallyConsistent)
         }
@@ -222,6 +229,8 @@ extension SegmentService {
     /// The caller has set the queue busy, so no other thread does the same.
     ///
     /// - Parameters:
+    ///   - id: The entry whose lock it is.
+    ///   - lock: The lock.
     ///   - isHeld: Whether the semaphore is ours.
     ///   - turns: How many of ours had it since it became so. A process that waits in the kernel
     ///     gets it after one.

@@ -7,7 +7,9 @@ public struct Release: Sendable {
     public let segment: String
     /// Whether the session had held the lock.
     public let unlocked: Bool
-    /// Whether the segment went with the session. False as well where that waits for a lock.
+    /// Whether the segment went with the session.
+    ///
+    /// False as well where that waits for a lock.
     public let destroyed: Bool
 }
 
@@ -137,8 +139,10 @@ extension SegmentService {
         }
     }
 
-    /// Notes that a stream to a session's client closed. The last one to close ends a session that
-    /// is bound to it; another lives for its time to live from now.
+    /// Notes that a stream to a session's client closed.
+    ///
+    /// The last one to close ends a session that is bound to it; another lives for its time to live
+    /// from now.
     ///
     /// - Parameter id: The secret.
     public func endHold(_ id: Session.ID) {
@@ -160,7 +164,9 @@ extension SegmentService {
     /// - Parameters:
     ///   - milliseconds: How long from now.
     ///   - action: What to do.
-    package func schedule(afterMilliseconds milliseconds: Int64, _ action: @escaping @Sendable () -> Void) {
+    package func schedule(
+        afterMilliseconds milliseconds: Int64, _ action: @escaping @Sendable () -> Void
+    ) {
         timer.schedule(at: .now.advanced(byMilliseconds: milliseconds), action)
     }
 
@@ -205,7 +211,9 @@ extension SegmentService {
         }
         for id in sessions { _ = try? endSession(id) }
         while MonotonicInstant.now < deadline,
-            registry.withLock({ $0.entries.values.contains { $0.sessionCount == 0 && !$0.queue.isEmpty } })
+            registry.withLock({
+                $0.entries.values.contains { $0.sessionCount == 0 && !$0.queue.isEmpty }
+            })
         {
             pause(microseconds: 2_000)
         }

@@ -138,7 +138,9 @@ public final class SegmentService: Sendable {
 
     /// Keeps the plain key of a name for later answers about the same segment.
     func remember(_ name: SegmentName) {
-        guard case .key(let key) = name, let plain = key.legacyKey, key.hasLegacyName else { return }
+        guard case .key(let key) = name, let plain = key.legacyKey, key.hasLegacyName else {
+            return
+        }
         registry.withLock { $0.remember(plainKey: plain, of: key) }
     }
 
@@ -170,7 +172,8 @@ public final class SegmentService: Sendable {
     }
 
     /// Where a name leads, asking the session's own record first.
-    func address(of name: SegmentName, session: Session.ID?) throws(ServiceError) -> KernelAddress? {
+    func address(of name: SegmentName, session: Session.ID?) throws(ServiceError) -> KernelAddress?
+    {
         if let session, let known = registry.withLock({ $0.sessions[session]?.addresses[name] }) {
             return known
         }

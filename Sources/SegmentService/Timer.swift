@@ -58,7 +58,8 @@ final class Timer: @unchecked Sendable {
 
     /// Calls `action` at an instant, or as soon as possible after it.
     @discardableResult
-    func schedule(at instant: MonotonicInstant, _ action: @escaping @Sendable () -> Void) -> Ticket {
+    func schedule(at instant: MonotonicInstant, _ action: @escaping @Sendable () -> Void) -> Ticket
+    {
         let (ticket, isFirst) = locked { () -> (Ticket, Bool) in
             lastNumber += 1
             actions[lastNumber] = action

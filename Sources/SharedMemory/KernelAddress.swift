@@ -90,7 +90,8 @@ extension NativeKey {
             throw SegmentError(.keyError, key: description, reason: error.description)
         }
         guard type != .windows else {
-            throw SegmentError(.keyError, key: description, reason: "Windows keys name nothing here")
+            throw SegmentError(
+                .keyError, key: description, reason: "Windows keys name nothing here")
         }
     }
 }

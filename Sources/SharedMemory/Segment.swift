@@ -28,9 +28,10 @@ public struct Segment: ~Copyable, Sendable {
     private let memory: any SegmentMemory
     private let isSettled = Atomic(false)
 
-    /// How long `create` and `attach` wait for the lock. They take it so that they do not fall
-    /// between the steps of a process that detaches; a lock held for longer is held for another
-    /// purpose, and whoever holds it does not detach.
+    /// How long `create` and `attach` wait for the lock.
+    ///
+    /// They take it so that they do not fall between the steps of a process that detaches; a lock
+    /// held for longer is held for another purpose, and whoever holds it does not detach.
     private static let patience: Int64 = 10
 
     private init(name: SegmentName, lock: SegmentLock?, memory: any SegmentMemory) {
@@ -47,7 +48,7 @@ public struct Segment: ~Copyable, Sendable {
         }
         guard lock.isHeld || (try? lock.tryLock()) == true else { return }
         let wasLast = (try? memory.removeUnlessUsed()) ?? false
-        if wasLast { lock.remove() } else { lock.unlock() }
+        if wasLast { lock.remove() } else { lock.leave() }
     }
 
     // MARK: Creating and attaching
@@ -205,7 +206,9 @@ public struct Segment: ~Copyable, Sendable {
     /// What this holder may do with the bytes.
     public var mode: AccessMode { memory.mode }
 
-    /// Copies bytes out of the segment. Never faults, and never gives bytes that are not there.
+    /// Copies bytes out of the segment.
+    ///
+    /// Never faults, and never gives bytes that are not there.
     ///
     /// - Parameters:
     ///   - offset: Where to begin.
@@ -240,7 +243,9 @@ public struct Segment: ~Copyable, Sendable {
         return bytes
     }
 
-    /// Copies bytes into the segment. Never faults, and never makes the segment grow.
+    /// Copies bytes into the segment.
+    ///
+    /// Never faults, and never makes the segment grow.
     ///
     /// - Parameters:
     ///   - buffer: The bytes.
@@ -302,7 +307,9 @@ public struct Segment: ~Copyable, Sendable {
     }
 
     /// The address of the bytes, for those who hand it to the kernel and to nobody else: a system
-    /// call answers a page that a peer took away with `EFAULT`. Valid while the segment lives.
+    /// call answers a page that a peer took away with `EFAULT`.
+    ///
+    /// Valid while the segment lives.
     package var baseAddress: UnsafeRawPointer { unsafe memory.baseAddress }
 
     /// The size now, in bytes: less than ``byteCount`` once a peer truncated the segment.
@@ -377,14 +384,15 @@ public struct Segment: ~Copyable, Sendable {
     // Consumed here, so that the mapping is gone before the lock is.
     private consuming func finish(_ wasLast: Bool, _ lock: SegmentLock) {
         letGo()
-        if wasLast { lock.remove() } else { lock.unlock() }
+        if wasLast { lock.remove() } else { lock.leave() }
     }
 
     private consuming func letGo() {}
 
-    /// Removes the segment if this is its last reference. The caller holds the ``lock``, lets the
-    /// value go afterwards, and only then ends the lock with ``SegmentLock/unlock()`` or, when the
-    /// segment is gone, ``SegmentLock/remove()``.
+    /// Removes the segment if this is its last reference.
+    ///
+    /// The caller holds the ``lock``, lets the value go afterwards, and only then ends the lock
+    /// with ``SegmentLock/unlock()`` or, when the segment is gone, ``SegmentLock/remove()``.
     ///
     /// - Returns: Whether it was the last reference.
     /// - Throws: ``SegmentError`` for what the system refused.

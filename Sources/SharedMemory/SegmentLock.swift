@@ -20,6 +20,8 @@ public final class SegmentLock: Sendable {
     public let key: NativeKey
 
     private let permissions: UInt32
+    /// Whether segment and semaphore have one key file between them.
+    private let sharesKeyFile: Bool
     private let state = Mutex(State())
 
     private struct State {
@@ -38,6 +40,7 @@ public final class SegmentLock: Sendable {
     ///   - permissions: The mode bits of a semaphore that has to be made.
     public init(ofSegment key: NativeKey, permissions: UInt32 = 0o600) {
         self.key = key.semaphoreKey
+        sharesKeyFile = key.semaphoreKey.value == key.value
         self.permissions = permissions
     }
 
@@ -111,7 +114,9 @@ public final class SegmentLock: Sendable {
         return true
     }
 
-    /// Whether the lock is free, without taking it. A lock whose semaphore is not there is free.
+    /// Whether the lock is free, without taking it.
+    ///
+    /// A lock whose semaphore is not there is free.
     ///
     /// - Throws: ``SegmentError`` when the semaphore is there and may not be opened.
     public func isFree() throws(SegmentError) -> Bool {
@@ -134,7 +139,9 @@ public final class SegmentLock: Sendable {
     /// Whether anybody else waits for the lock in the kernel.
     public var hasWaiters: Bool { state.withLock { $0.semaphore }?.hasWaiters() ?? false }
 
-    /// Frees the lock whoever holds it. An act of administration: the holder is not asked.
+    /// Frees the lock whoever holds it.
+    ///
+    /// An act of administration: the holder is not asked.
     ///
     /// - Throws: ``SegmentError`` when the semaphore may not be changed.
     public func breakLock() throws(SegmentError) {
@@ -143,8 +150,9 @@ public final class SegmentLock: Sendable {
         do throws(SystemCallError) { try semaphore.free() } catch { throw failure(error) }
     }
 
-    /// Removes the semaphore and what names it, as goes with the segment's last reference. A lock
-    /// held by this object ends.
+    /// Removes the semaphore and what names it, as goes with the segment's last reference.
+    ///
+    /// A lock held by this object ends.
     ///
     /// A process that detached may have a POSIX semaphore open still: Qt's objects keep it. Its name
     /// goes all the same, since the segment does.
@@ -156,6 +164,23 @@ public final class SegmentLock: Sendable {
         if held { unlock() }
         semaphore.remove(byForce: byForce)
         forget(semaphore)
+    }
+
+    /// Ends a hold of this object on the lock of a segment that it has let go of, while others have
+    /// it still.
+    package func leave() {
+        let made = state.withLock { state -> (any SegmentSemaphore)? in
+            guard state.isHeld, state.madeIt else { return nil }
+            defer { state = State() }
+            return state.semaphore
+        }
+        if let made, made.isStillTaken {
+            made.handOver(withFile: !sharesKeyFile)
+        } else if let made {
+            made.releaseAfterLoss()
+        } else {
+            unlock()
+        }
     }
 
     /// Removes the semaphore if this object made it; for a `create` that failed afterwards.

@@ -41,4 +41,9 @@ protocol SegmentSemaphore: AnyObject, Sendable {
     ///
     /// - Parameter byForce: Whether a POSIX one goes although others have it open.
     func remove(byForce: Bool)
+
+    /// Leaves a semaphore that this object made, and holds, to those who stay.
+    ///
+    /// - Parameter withFile: Whether a key file goes with it: the segment may need it.
+    func handOver(withFile: Bool)
 }

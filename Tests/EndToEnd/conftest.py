@@ -126,6 +126,14 @@ def qt(environment, no_debris):
 
 
 @pytest.fixture
+def old_qt(environment, no_debris):
+    """A process with Qt 5.15, which Debian's own Python has; it knows legacy keys only."""
+    one = QtPeer({**environment, "QTPEER_BINDING": "PyQt5"}, python="/usr/bin/python3")
+    yield one
+    one.quit()
+
+
+@pytest.fixture
 def peer(qt):
     """One Qt process."""
     return qt()
@@ -163,3 +171,9 @@ def systemv(request, names):
 def posix(names):
     """An unused POSIX name."""
     return names["posix"]
+
+
+@pytest.fixture
+def legacy(names):
+    """An unused Qt key."""
+    return names["legacy"]

@@ -50,7 +50,8 @@ import Testing
     }
 
     @Test(arguments: [KeyKind.posix, .legacyPOSIX])
-    func `replaced under its holder is noticed, and a waiter takes the new one`(kind: KeyKind) throws
+    func `replaced under its holder is noticed, and a waiter takes the new one`(kind: KeyKind)
+        throws
     {
         try withTemporaryKey(kind) { key in
             let segment = try Segment.create(key, byteCount: 10)
@@ -60,11 +61,34 @@ import Testing
             try require("the waiter waits") { one.hasWaiters }
             // What Qt's create() does to a key that exists.
             unlink("/dev/shm/sem.\(key.semaphoreKey.posixName)")
+            #expect(try SegmentLock(ofSegment: key).isFree())
+            let maker = SegmentLock(ofSegment: key)
+            #expect(try maker.tryLock())
+            maker.unlock()
             #expect(waiter.join())
             #expect(!one.isIntact)
             #expect(one.unlock() == false)
             #expect(try one.tryLock())
             #expect(one.unlock())
+        }
+    }
+
+    @Test(arguments: [KeyKind.posix, .legacyPOSIX])
+    func `whose name is gone goes on among those who have it`(kind: KeyKind) throws {
+        try withTemporaryKey(kind) { key in
+            let segment = try Segment.create(key, byteCount: 10)
+            let one = try segment.requireLock()
+            #expect(try one.tryLock())
+            let waiter = Waiter(key)
+            try require("the waiter waits") { one.hasWaiters }
+            // What a Qt object that made the semaphore does when it goes.
+            unlink("/dev/shm/sem.\(key.semaphoreKey.posixName)")
+            #expect(one.isIntact)
+            #expect(one.unlock())
+            #expect(waiter.join())
+            #expect(try one.tryLock(), "and with nobody else left, by its name again")
+            #expect(access("/dev/shm/sem.\(key.semaphoreKey.posixName)", F_OK) == 0)
+            one.unlock()
         }
     }
 

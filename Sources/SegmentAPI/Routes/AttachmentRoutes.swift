@@ -22,7 +22,8 @@ extension SegmentAPI {
                     onLastDetach: onLastDetach ?? .destroy, completion: completion)
                 return nil
             } answer: { (attached: SegmentService.Attached) in
-                call.json(201, attached.attachment, headers: [("Location", name.href + "/attachment")])
+                call.json(
+                    201, attached.attachment, headers: [("Location", name.href + "/attachment")])
             }
         }
     }

@@ -152,7 +152,8 @@ extension Call {
         } catch { throw Problem(ServiceError(error)) }
         guard let buffer else {
             throw Problem(
-                ServiceError(.outOfResources, "There is no memory for \(window.bytes.count) bytes."))
+                ServiceError(.outOfResources, "There is no memory for \(window.bytes.count) bytes.")
+            )
         }
         switch format {
         case .raw: return data(window, format, .buffer(buffer))

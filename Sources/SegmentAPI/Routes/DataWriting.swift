@@ -53,7 +53,8 @@ extension SegmentAPI {
             type.isMultipartOrMessage
         {
             throw .unsupportedMediaType(
-                "The body is taken as octets; \(type.type)/\(type.subtype) would have to be taken apart.")
+                "The body is taken as octets; \(type.type)/\(type.subtype) would have to be taken apart."
+            )
         }
         var wish = lockWish
         wish.token = try call.fencingToken()
@@ -76,7 +77,9 @@ extension SegmentAPI {
                 self.service.perform(on: access, settled, client: call.exchange) { result in
                     completion(result.flatMap { Self.store(body, at: place.offset, in: access) })
                 }
-            } answer: { _ in call.response(204) }
+            } answer: { _ in
+                call.response(204)
+            }
         }
     }
 
@@ -146,7 +149,8 @@ extension Call {
         guard !text.isEmpty, text.utf8.allSatisfy({ (48...57).contains($0) }),
             let token = FencingToken(text)
         else {
-            throw .invalidRequest("Fencing-Token must be a whole number.", parameter: "Fencing-Token")
+            throw .invalidRequest(
+                "Fencing-Token must be a whole number.", parameter: "Fencing-Token")
         }
         return token
     }

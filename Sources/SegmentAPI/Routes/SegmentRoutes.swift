@@ -64,7 +64,8 @@ extension SegmentAPI {
             guard case .number(let number)? = size, let byteCount = number.exactInt else {
                 throw .problem(
                     Problem(
-                        ServiceError(.invalidSize, "the size must be a whole number of bytes below 2^63")))
+                        ServiceError(
+                            .invalidSize, "the size must be a whole number of bytes below 2^63")))
             }
             return call.later { completion in
                 service.create(

@@ -131,7 +131,8 @@ private struct ServerView: JSONWritable {
                     writer.member("max_connections", facts.connectionLimit)
                 }
             }
-            writer.member("features", ["sessions", "locks", "fencing", "peeks", "posix", "systemv"])
+            writer.member(
+                "features", ["sessions", "locks", "fencing", "peeks", "posix", "systemv"])
         }
     }
 }

@@ -24,10 +24,13 @@ final class POSIXSemaphore: SegmentSemaphore {
 
     /// Opens the semaphore that has the name now.
     static func open(named name: String) throws(SystemCallError) -> POSIXSemaphore {
-        try POSIXSemaphore(file: try SharedMemoryFile.open(named: fileName(for: name), mode: .readWrite))
+        try POSIXSemaphore(
+            file: try SharedMemoryFile.open(named: fileName(for: name), mode: .readWrite))
     }
 
-    /// Opens the semaphore, made free if there is none. Never resets one that exists.
+    /// Opens the semaphore, made free if there is none.
+    ///
+    /// Never resets one that exists.
     static func openOrCreate(named name: String, permissions: UInt32) throws(SystemCallError)
         -> (semaphore: POSIXSemaphore, isNew: Bool)
     {
@@ -91,12 +94,22 @@ final class POSIXSemaphore: SegmentSemaphore {
         return (value, waiters)
     }
 
-    var isCurrent: Bool { file.hasItsName }
+    // A Qt object that made the semaphore takes its name away when it goes, whoever uses it. Those
+    // who have it go on among themselves until somebody makes a new one; so do we.
+    var isCurrent: Bool {
+        switch file.standing {
+        case .same: true
+        case .replaced: false
+        case .missing: file.useByOthers() == .used
+        }
+    }
 
-    var isStillTaken: Bool { file.hasItsName && state()?.value == 0 }
+    var isStillTaken: Bool { file.standing != .replaced && state()?.value == 0 }
 
     func isFree() throws(SystemCallError) -> Bool {
-        guard let state = state() else { throw SystemCallError(call: "sem_getvalue", number: EIDRM) }
+        guard let state = state() else {
+            throw SystemCallError(call: "sem_getvalue", number: EIDRM)
+        }
         return state.value > 0
     }
 
@@ -114,12 +127,16 @@ final class POSIXSemaphore: SegmentSemaphore {
 
     // Those who wait on the replaced semaphore move on; nobody new can find it.
     func releaseAfterLoss() {
-        if !file.hasItsName { _ = unsafe csharedmemory_semaphore_post(mapping.base) }
+        if file.standing == .replaced { _ = unsafe csharedmemory_semaphore_post(mapping.base) }
     }
 
     func free() throws(SystemCallError) {
         if !(try isFree()) { try post() }
     }
+
+    // Qt would take the name away, and whoever came next would lock another semaphore than those who
+    // stayed. Here the name stays as long as the segment's does.
+    func handOver(withFile: Bool) { _ = try? post() }
 
     func remove(byForce: Bool) {
         let isGone = file.removeUnlessUsed()

@@ -23,7 +23,9 @@ struct SharedMemoryFile: ~Copyable, Sendable {
     static func path(_ name: String) -> String { "\(directory)/\(name)" }
 
     /// Makes a file and gives it its name once `prepare` has filled it, so that nobody ever opens
-    /// half of one. Nothing is left when that fails.
+    /// half of one.
+    ///
+    /// Nothing is left when that fails.
     static func create(
         named name: String, permissions: UInt32,
         prepare: (borrowing FileDescriptor) throws(SystemCallError) -> Void
@@ -80,7 +82,13 @@ struct SharedMemoryFile: ~Copyable, Sendable {
     }
 
     /// Whether the name still leads to this file.
-    var hasItsName: Bool { Self.identity(named: name) == identity }
+    var hasItsName: Bool { standing == .same }
+
+    /// Where the name leads now, compared with this file.
+    var standing: Standing {
+        guard let now = Self.identity(named: name) else { return .missing }
+        return now == identity ? .same : .replaced
+    }
 
     /// Whether anybody else has the file open or mapped, in any process or namespace.
     ///
@@ -115,7 +123,8 @@ struct SharedMemoryFile: ~Copyable, Sendable {
     func removeUnlessUsed() -> Bool {
         whileUnused { () -> Bool in
             guard hasItsName else { return true }
-            let aside = Self.path(Self.removalPrefix + String(UInt64.random(in: 0 ... .max), radix: 16))
+            let aside = Self.path(
+                Self.removalPrefix + String(UInt64.random(in: 0 ... .max), radix: 16))
             guard unsafe csharedmemory_rename_without_replacing(path, aside) == 0 else {
                 return false
             }

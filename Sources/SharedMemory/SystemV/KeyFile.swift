@@ -20,7 +20,9 @@ struct KeyFile: Hashable, Sendable {
                 | UInt32(identity.inode & 0xffff))
     }
 
-    /// The file that has the path now. As `ftok`, follows symbolic links and takes any kind.
+    /// The file that has the path now.
+    ///
+    /// As `ftok`, follows symbolic links and takes any kind.
     static func find(_ path: String, projectID: UInt8) throws(SystemCallError) -> KeyFile {
         var status = stat()
         try systemCall("stat") { unsafe stat(path, &status) }
@@ -56,16 +58,8 @@ struct KeyFile: Hashable, Sendable {
         return unsafe lstat(path, &status) == 0
     }
 
-    /// Where the path leads now, compared with this file.
-    enum Standing: Hashable, Sendable {
-        /// To this file, or to another that makes the same key.
-        case same
-        /// To a file that makes another key: newcomers find another object.
-        case replaced
-        /// Nowhere: newcomers would make a new file.
-        case missing
-    }
-
+    /// Where the path leads now, compared with this file: another that makes the same key is as
+    /// good.
     var standing: Standing {
         guard let now = try? Self.find(path, projectID: projectID) else { return .missing }
         return now.key == key ? .same : .replaced

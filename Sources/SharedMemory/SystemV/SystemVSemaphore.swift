@@ -20,7 +20,9 @@ final class SystemVSemaphore: SegmentSemaphore {
         return SystemVSemaphore(keyFile: keyFile, identifier: identifier)
     }
 
-    /// Opens the semaphore, made free if there is none. Never resets one that is in use.
+    /// Opens the semaphore, made free if there is none.
+    ///
+    /// Never resets one that is in use.
     static func openOrCreate(_ keyFile: KeyFile, permissions: UInt32) throws(SystemCallError)
         -> (semaphore: SystemVSemaphore, isNew: Bool)
     {
@@ -120,6 +122,13 @@ final class SystemVSemaphore: SegmentSemaphore {
 
     func free() throws(SystemCallError) {
         try systemCall("semctl") { csharedmemory_semctl_set_value(identifier, 1) }
+    }
+
+    // As Qt's destructor does. The next of those who stay finds it gone, makes it anew, and by that
+    // becomes the one who removes it in the end; an array that we left would outlive the segment.
+    func handOver(withFile: Bool) {
+        csharedmemory_semctl_remove(identifier)
+        if withFile { keyFile.remove() }
     }
 
     // Whoever waits is told by EIDRM and makes a new one, as Qt does.

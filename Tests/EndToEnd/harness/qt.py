@@ -16,10 +16,10 @@ DEADLINE = 10.0
 class QtPeer:
     """A process of its own with QSharedMemory objects in it."""
 
-    def __init__(self, environment):
+    def __init__(self, environment, python=sys.executable):
+        """`python` is the interpreter that has the Qt binding named by $QTPEER_BINDING."""
         self.process = subprocess.Popen(
-            [sys.executable, str(PEER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env=environment)
+            [python, str(PEER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         self.pending = b""
         self.count = 0
         self.hello = self.receive(30.0)
