@@ -43,8 +43,7 @@ final class Link: @unchecked Sendable {
     /// Whether the client sends no more and everything it sent was read.
     var isReadToEnd: Bool {
         var byte: UInt8 = 0
-        return unsafe recv(descriptor, &byte, 1, CInt(MSG_PEEK | MSG_DONTWAIT))
-            == 0
+        return unsafe recv(descriptor, &byte, 1, CInt(MSG_PEEK | MSG_DONTWAIT)) == 0
     }
 }
 

@@ -287,6 +287,8 @@ final class Loop: @unchecked Sendable {
         } while suspended > 0
         for daemon in daemons { daemon.stop() }
         daemons = []
+        // Links keep their loop, so it must not keep them.
+        ending = []
         // Who answers too late may still leave a note, which would keep this loop alive.
         notes = mailbox.withLock { box in
             box.isClosed = true

@@ -21,12 +21,20 @@ import Testing
         do {
             let held = Witness()
             witness = held
+            // Still being answered when the server stops.
+            var unread: Client?
+            defer { unread?.hangUp() }
             // Every exchange keeps its loop, and so the closure below.
             try withServer {
                 $0.log = { _ in _ = held }
-            } handler: { _ in
-                .respond(.text("ok"))
+            } handler: { exchange in
+                .respond(.text(String(repeating: "x", count: exchange.path == "/" ? 2 : 8 << 20)))
             } _: { server in
+                let client = try Client(port: server.boundPort, receiveBuffer: 4096)
+                try client.request("GET", "/long")
+                client.finishSending()
+                _ = try client.head()
+                unread = client
                 for text in [
                     "GET /\(String(repeating: "x", count: 70_000)) HTTP/1.1\r\n",
                     "GET / HTTP/1.1\r\nX: \(String(repeating: "x", count: 70_000))\r\n\r\n",
