@@ -168,6 +168,9 @@ extension SegmentService {
 
         let isRead = !isKnownUniquelyReferenced(&last)
         let staysOpen = isRead && !destroyed
+        // Unmapped while the lock is still ours, and before anybody else here opens the segment,
+        // who would take this mapping for another process's.
+        if !staysOpen { last = nil }
         let (actions, waiters) = registry.withLock {
             registry -> ([@Sendable () -> Void], [LockWaiter]) in
             let actions = registry.entries[id]?.afterClosing ?? []
@@ -176,7 +179,7 @@ extension SegmentService {
             registry.entries[id]?.afterClosing = nil
             return (actions, [])
         }
-        last = nil  // unmapped here, while the lock is still ours
+        last = nil
         if staysOpen {
             timer.schedule(at: .now.advanced(byMilliseconds: 20)) { [weak self] in
                 self?.takeDownWhenPossible(id, closing.lock)

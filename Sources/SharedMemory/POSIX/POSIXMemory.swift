@@ -61,6 +61,10 @@ final class POSIXMemory: SegmentMemory {
 
     var hasItsName: Bool { file.hasItsName }
 
+    var address: KernelAddress? { .posix(Array(file.name.utf8)) }
+
+    var keyFile: KeyFile? { nil }
+
     func currentByteCount() throws(SystemCallError) -> Int { try file.descriptor.status().byteCount }
 
     func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(MemoryFault) {
