@@ -119,7 +119,11 @@ extension SegmentService {
     /// - Returns: Whether the segment was destroyed at once.
     @discardableResult
     func takeDownWhenPossible(_ id: EntryID, _ lock: SegmentLock?) -> Bool {
-        guard registry.withLock({ $0.entries[id]?.isUnused ?? false }) else { return false }
+        let isDue = registry.withLock { registry in
+            guard let entry = registry.entries[id] else { return false }
+            return entry.isUnused && !entry.queue.hasErrand
+        }
+        guard isDue else { return false }
         guard let lock, lock.exists else { return takeDown(id).destroyed }
         let answer = Answer()
         let waiter = LockWaiter(
