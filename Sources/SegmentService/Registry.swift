@@ -12,6 +12,11 @@ struct Registry {
     /// are attached to it.
     var current: [KernelAddress: EntryID] = [:]
 
+    /// The addresses whose segment somebody is making or attaching to just now, to make an entry
+    /// of it, and what waits for that. One at a time: two mappings of ours would each take the
+    /// other for somebody else's.
+    private var openings: [KernelAddress: [@Sendable () -> Void]] = [:]
+
     /// The plain keys that clients used, by the native value Qt derives from each: a derived name
     /// cannot be read backwards.
     var plainKeys: [NativeKey: String] = [:]
@@ -44,6 +49,23 @@ struct Registry {
         entries[lastEntryID] = entry
         current[entry.address] = lastEntryID
         return lastEntryID
+    }
+
+    func isOpening(_ address: KernelAddress) -> Bool { openings[address] != nil }
+
+    /// Begins to open the segment of an address, which nobody may be doing.
+    mutating func beginOpening(_ address: KernelAddress) { openings[address] = [] }
+
+    /// Leaves something to whoever is opening the segment of an address.
+    mutating func afterOpening(_ address: KernelAddress, _ action: @escaping @Sendable () -> Void) {
+        openings[address]?.append(action)
+    }
+
+    /// Ends the opening of an address.
+    ///
+    /// - Returns: What waited for it, to be called by the caller.
+    mutating func endOpening(_ address: KernelAddress) -> [@Sendable () -> Void] {
+        openings.removeValue(forKey: address) ?? []
     }
 
     /// Forgets an entry.
@@ -132,7 +154,7 @@ struct Entry {
     ///
     /// What nobody used is not destroyed by being looked at.
     var hadUser: Bool
-    let wasCreatedHere: Bool
+    var wasCreatedHere: Bool
 
     /// What of it may be taken out of the registry: a copy of the whole would hold the memory.
     struct Outline {

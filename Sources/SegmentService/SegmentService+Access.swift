@@ -103,8 +103,9 @@ extension SegmentService {
     private func peek(_ name: SegmentName, for mode: AccessMode) throws(ServiceError)
         -> SegmentAccess
     {
-        guard let address = try address(of: name, session: nil) else { throw .noSegment(name) }
-        for _ in 0..<1_000 {
+        let deadline = MonotonicInstant.now.advanced(byMilliseconds: Self.patience)
+        while MonotonicInstant.now < deadline {
+            guard let address = try address(of: name, session: nil) else { throw .noSegment(name) }
             switch join(address) {
             case .joined(let access):
                 guard access.segment.hasItsName else {
@@ -116,7 +117,7 @@ extension SegmentService {
                         .permissionDenied, "the kernel lets this server only read \(name)")
                 }
                 return access
-            case .closing:
+            case .busy:
                 pause(microseconds: 50)  // system calls of another thread, and no waiting ones
             case .absent:
                 if let access = try look(name, at: address, for: mode) { return access }
@@ -125,16 +126,25 @@ extension SegmentService {
         throw .gone
     }
 
+    /// How long a look waits for others to make up their minds about the segment, in milliseconds.
+    private static let patience: Int64 = 2_000
+
     private enum Joined {
-        case joined(SegmentAccess), closing, absent
+        case joined(SegmentAccess)
+        /// Somebody opens the segment, or takes it down.
+        case busy
+        /// Nobody has it, and the caller has begun to open it.
+        case absent
     }
 
     private func join(_ address: KernelAddress) -> Joined {
         registry.withLock { registry in
             guard let id = registry.current[address], let entry = registry.entries[id] else {
+                guard !registry.isOpening(address) else { return .busy }
+                registry.beginOpening(address)
                 return .absent
             }
-            guard entry.afterClosing == nil, let shared = entry.segment else { return .closing }
+            guard entry.afterClosing == nil, let shared = entry.segment else { return .busy }
             registry.entries[id]?.peekCount += 1
             return .joined(
                 SegmentAccess(
@@ -143,13 +153,19 @@ extension SegmentService {
         }
     }
 
-    /// Attaches to a segment that nobody here uses.
+    /// Attaches to a segment that nobody here uses. The caller has begun the opening, which ends
+    /// here.
     ///
-    /// - Returns: `nil` when somebody else here did so meanwhile.
+    /// - Returns: `nil` when the name leads elsewhere by now.
     private func look(_ name: SegmentName, at address: KernelAddress, for mode: AccessMode)
         throws(ServiceError) -> SegmentAccess?
     {
+        defer { endOpening(address) }
         let shared = try opened(name, mode)
+        guard shared.segment.address ?? address == address else {
+            shared.segment.settle()
+            return nil
+        }
         var entry = entry(shared, name: name, address: address, wasCreatedHere: false)
         entry.hadUser = shared.segment.isUsedByOthers ?? false
         entry.peekCount = 1

@@ -39,21 +39,10 @@ extension SegmentService {
                     "the size must be 1 to \(configuration.segmentByteLimit) bytes, not \(byteCount)"
                 )
             }
-            let made: (KernelAddress, madeFile: Bool)?
-            do throws(SegmentError) { made = try name.addressMakingKeyFile() } catch {
-                throw ServiceError(error)
-            }
-            guard let (address, madeFile) = made else { throw .noSegment(name) }
-            let request = AttachRequest(
-                name: name, address: address, session: session, mode: mode,
-                onLastDetach: onLastDetach, creation: (byteCount, ifExists)
-            ) { [self] result in
-                if madeFile, !registry.withLock({ $0.current[address] != nil }) {
-                    name.discardKeyFile()
-                }
-                completion(result)
-            }
-            gate.run(address) { self.attach(request) }
+            try submit(
+                AttachRequest(
+                    name: name, session: session, mode: mode, onLastDetach: onLastDetach,
+                    creation: (byteCount, ifExists), completion: completion))
         } catch { completion(.failure(error)) }
     }
 
@@ -71,13 +60,10 @@ extension SegmentService {
     ) {
         do throws(ServiceError) {
             try renew(session)
-            guard let address = try address(of: name, session: session) else {
-                throw .noSegment(name)
-            }
-            let request = AttachRequest(
-                name: name, address: address, session: session, mode: mode,
-                onLastDetach: onLastDetach, creation: nil, completion: completion)
-            gate.run(address) { self.attach(request) }
+            try submit(
+                AttachRequest(
+                    name: name, session: session, mode: mode, onLastDetach: onLastDetach,
+                    creation: nil, completion: completion))
         } catch { completion(.failure(error)) }
     }
 
@@ -102,41 +88,79 @@ extension SegmentService {
 
     fileprivate struct AttachRequest: Sendable {
         let name: SegmentName
-        let address: KernelAddress
         let session: Session.ID
         let mode: AccessMode
         let onLastDetach: LastDetach
         /// Size and what to do if there is one; `nil` to attach only.
         let creation: (byteCount: Int, ifExists: ExistingSegment)?
-        let completion: @Sendable (Result<Attached, ServiceError>) -> Void
+        var completion: @Sendable (Result<Attached, ServiceError>) -> Void
+    }
+
+    /// Follows the name of a request, and brings it to the gate of where that leads.
+    private func submit(_ request: AttachRequest) throws(ServiceError) {
+        guard request.creation != nil else {
+            guard let address = try address(of: request.name, session: request.session) else {
+                throw .noSegment(request.name)
+            }
+            gate.run(address) { self.attach(request, at: address) }
+            return
+        }
+        let made: (KernelAddress, madeFile: Bool)?
+        do throws(SegmentError) { made = try request.name.addressMakingKeyFile() } catch {
+            throw ServiceError(error)
+        }
+        guard let (address, madeFile) = made else { throw .noSegment(request.name) }
+        var request = request
+        if madeFile {
+            request.completion = { [completion = request.completion, name = request.name] result in
+                if case .failure = result { name.discardKeyFile() }
+                completion(result)
+            }
+        }
+        gate.run(address) { [request] in self.attach(request, at: address) }
+    }
+
+    /// Whether the name of a request leads to the address still. The key file may have been removed,
+    /// or made anew, while the request waited for its turn.
+    private func leads(_ request: AttachRequest, to address: KernelAddress) throws(ServiceError)
+        -> Bool
+    {
+        let known = registry.withLock { $0.sessions[request.session]?.addresses[request.name] }
+        if request.creation == nil, known == address { return true }
+        do throws(SegmentError) { return try request.name.address() == address } catch {
+            throw ServiceError(error)
+        }
     }
 
     // Runs in the gate of the address: nobody else attaches to it or creates it meanwhile, but the
     // last holder may be letting go.
-    private func attach(_ request: AttachRequest) {
+    private func attach(_ request: AttachRequest, at address: KernelAddress) {
+        let again: @Sendable () -> Void = { [self] in
+            gate.run(address) { self.attach(request, at: address) }
+        }
         do throws(ServiceError) {
-            guard let present = try usableEntry(for: request) else { return }  // comes again
-            if let creation = request.creation {
-                if present == .none {
-                    do throws(ServiceError) {
-                        let segment = try made(request.name, creation.byteCount, request.mode)
-                        request.completion(.success((try insert(segment, for: request), true)))
-                        return
-                    } catch {
-                        guard error.code == .alreadyExists else { throw error }
-                    }
+            guard try leads(request, to: address) else { return try submit(request) }
+            do throws(ServiceError) {
+                guard let present = try usableEntry(for: request, at: address, else: again) else {
+                    return
                 }
-                guard creation.ifExists == .attach else {
-                    throw .exists(request.name)
+                guard case .entry(let id) = present else {
+                    open(request, at: address)
+                    return
                 }
+                guard request.creation?.ifExists != .fail else { throw .exists(request.name) }
+                if let attachment = try join(id, for: request, at: address) {
+                    request.completion(.success((attachment, false)))
+                } else {
+                    again()
+                }
+            } catch {
+                // Not the other file's segment, but a file that changed in between.
+                if error.code == .keyCollision, !(try leads(request, to: address)) {
+                    return try submit(request)
+                }
+                throw error
             }
-            let attachment: Attachment
-            if case .entry(let id) = present {
-                attachment = try join(id, for: request)
-            } else {
-                attachment = try insert(try opened(request.name, request.mode), for: request)
-            }
-            request.completion(.success((attachment, false)))
         } catch { request.completion(.failure(error)) }
     }
 
@@ -145,40 +169,131 @@ extension SegmentService {
         case entry(EntryID)
     }
 
-    /// The entry that the name leads to now.
+    /// The entry that an address leads to now; where there is none, the caller has begun to open
+    /// the segment.
     ///
-    /// - Returns: `nil` when it is being taken down; then the request is made again afterwards.
-    private func usableEntry(for request: AttachRequest) throws(ServiceError) -> Present? {
-        enum Found { case none, closing, entry(EntryID, SharedSegment) }
+    /// - Returns: `nil` when it is being opened or taken down; then `again` is called afterwards.
+    private func usableEntry(
+        for request: AttachRequest, at address: KernelAddress,
+        else again: @escaping @Sendable () -> Void
+    ) throws(ServiceError) -> Present? {
+        enum Found { case none, later, entry(EntryID, SharedSegment) }
         let file = keyFile(of: request.name)
-        let found = try registry.withLock { (registry) throws(ServiceError) -> Found in
-            guard let session = registry.sessions[request.session] else { throw .sessionGone }
-            if let attached = session.attachments[request.address] {
-                try registry.requireSameFile(file, attached.entry, request.name)
-                guard request.creation?.ifExists != .fail else { throw .exists(request.name) }
-                throw ServiceError(
-                    .alreadyAttached, "the session is attached to \(request.name) already")
-            }
-            guard let id = registry.current[request.address], let entry = registry.entries[id]
-            else { return .none }
-            guard entry.afterClosing == nil, let segment = entry.segment else {
-                registry.entries[id]?.afterClosing?.append { [self] in
-                    gate.run(request.address) { self.attach(request) }
+        while true {
+            let found = try registry.withLock { (registry) throws(ServiceError) -> Found in
+                guard let session = registry.sessions[request.session] else { throw .sessionGone }
+                if let attached = session.attachments[address] {
+                    try registry.requireSameFile(file, attached.entry, request.name)
+                    guard request.creation?.ifExists != .fail else { throw .exists(request.name) }
+                    throw ServiceError(
+                        .alreadyAttached, "the session is attached to \(request.name) already")
                 }
-                return .closing
+                guard let id = registry.current[address], let entry = registry.entries[id] else {
+                    guard registry.isOpening(address) else {
+                        registry.beginOpening(address)
+                        return .none
+                    }
+                    registry.afterOpening(address, again)
+                    return .later
+                }
+                guard entry.afterClosing == nil, let segment = entry.segment else {
+                    registry.entries[id]?.afterClosing?.append(again)
+                    return .later
+                }
+                return .entry(id, segment)
             }
-            return .entry(id, segment)
-        }
-        switch found {
-        case .none: return Present.none
-        case .closing: return nil
-        case .entry(let id, let shared):
-            guard shared.segment.hasItsName else {
+            switch found {
+            case .none: return Present.none
+            case .later: return nil
+            case .entry(let id, let shared):
+                if shared.segment.hasItsName { return .entry(id) }
                 registry.withLock { $0.supersede(id) }
-                return Present.none
             }
-            return .entry(id)
         }
+    }
+
+    private enum Opened {
+        case attached(Result<Attached, ServiceError>)
+        /// The segment has another address: the key file was made anew just before.
+        case elsewhere(KernelAddress, SharedSegment, isNew: Bool)
+    }
+
+    /// Makes the segment of a request or attaches to it. The caller has begun the opening, which
+    /// ends here.
+    private func open(_ request: AttachRequest, at address: KernelAddress) {
+        let opened = segment(for: request, at: address)
+        endOpening(address)
+        switch opened {
+        case .attached(let result):
+            request.completion(result)
+        case .elsewhere(let actual, let shared, let isNew):
+            gate.run(actual) { self.enter(shared, isNew: isNew, request, at: actual) }
+        }
+    }
+
+    private func segment(for request: AttachRequest, at address: KernelAddress) -> Opened {
+        do throws(ServiceError) {
+            let (shared, isNew) = try found(request)
+            if let actual = shared.segment.address, actual != address {
+                return .elsewhere(actual, shared, isNew: isNew)
+            }
+            let attachment = try insert(shared, isNew: isNew, for: request, at: address)
+            return .attached(.success((attachment, isNew)))
+        } catch { return .attached(.failure(error)) }
+    }
+
+    /// Ends the opening of an address, and lets those go on who wait for that.
+    func endOpening(_ address: KernelAddress) {
+        let actions = registry.withLock { $0.endOpening(address) }
+        for action in actions { action() }
+    }
+
+    /// Makes an entry of a segment that is open already, or lets the session join the one there is.
+    /// Runs in the gate of the address.
+    private func enter(
+        _ shared: SharedSegment, isNew: Bool, _ request: AttachRequest, at address: KernelAddress
+    ) {
+        let again: @Sendable () -> Void = { [self] in
+            gate.run(address) { self.enter(shared, isNew: isNew, request, at: address) }
+        }
+        let result: Result<Attached, ServiceError>
+        do throws(ServiceError) {
+            guard let present = try usableEntry(for: request, at: address, else: again) else {
+                return
+            }
+            if case .entry(let id) = present {
+                guard let attachment = try join(id, for: request, at: address) else {
+                    return again()
+                }
+                shared.segment.settle()
+                result = .success((attachment, isNew))
+            } else {
+                defer { endOpening(address) }
+                let attachment = try insert(shared, isNew: isNew, for: request, at: address)
+                result = .success((attachment, isNew))
+            }
+        } catch { result = .failure(error) }
+        request.completion(result)
+    }
+
+    /// The segment of a request: made, or attached to where there is one and that will do.
+    private func found(_ request: AttachRequest) throws(ServiceError) -> (SharedSegment, isNew: Bool) {
+        guard let creation = request.creation else {
+            return (try opened(request.name, request.mode), false)
+        }
+        // Another process may make or destroy it between the two.
+        for _ in 0..<100 {
+            do throws(ServiceError) {
+                return (try made(request.name, creation.byteCount, request.mode), true)
+            } catch {
+                guard error.code == .alreadyExists else { throw error }
+                guard creation.ifExists == .attach else { throw .exists(request.name) }
+            }
+            do throws(ServiceError) { return (try opened(request.name, request.mode), false) } catch {
+                guard error.code == .notFound else { throw error }
+            }
+        }
+        throw .noSegment(request.name)
     }
 
     private func made(_ name: SegmentName, _ byteCount: Int, _ mode: AccessMode)
@@ -212,12 +327,10 @@ extension SegmentService {
         }
     }
 
-    private func insert(_ shared: SharedSegment, for request: AttachRequest) throws(ServiceError)
-        -> Attachment
-    {
-        let entry = entry(
-            shared, name: request.name, address: request.address,
-            wasCreatedHere: request.creation != nil)
+    private func insert(
+        _ shared: SharedSegment, isNew: Bool, for request: AttachRequest, at address: KernelAddress
+    ) throws(ServiceError) -> Attachment {
+        let entry = entry(shared, name: request.name, address: address, wasCreatedHere: isNew)
         let attachment = try registry.withLock { (registry) throws(ServiceError) -> Attachment? in
             // The session may have ended while the kernel worked: then the segment goes again.
             guard registry.sessions[request.session] != nil else { throw .sessionGone }
@@ -235,7 +348,9 @@ extension SegmentService {
     ) -> Entry {
         Entry(
             address: address, name: name, byteCount: shared.segment.byteCount,
-            keyFile: keyFile(of: name),
+            keyFile: shared.segment.keyFileIdentity.map {
+                Entry.FileNumbers(device: $0.device, inode: $0.inode)
+            },
             segment: shared, lock: shared.segment.lock, hadUser: true,
             wasCreatedHere: wasCreatedHere)
     }
@@ -244,12 +359,16 @@ extension SegmentService {
         name.keyFileIdentity.map { Entry.FileNumbers(device: $0.device, inode: $0.inode) }
     }
 
-    private func join(_ id: EntryID, for request: AttachRequest) throws(ServiceError) -> Attachment
+    /// Attaches the session of a request to an entry.
+    ///
+    /// - Returns: `nil` when the entry is being taken down.
+    private func join(_ id: EntryID, for request: AttachRequest, at address: KernelAddress)
+        throws(ServiceError) -> Attachment?
     {
         let file = keyFile(of: request.name)
         let attachment = try registry.withLock { (registry) throws(ServiceError) -> Attachment? in
             guard registry.sessions[request.session] != nil else { throw .sessionGone }
-            guard let entry = registry.entries[id], let shared = entry.segment else { throw .gone }
+            guard let entry = registry.entries[id], let shared = entry.segment else { return nil }
             try registry.requireSameFile(file, id, request.name)
             guard request.mode == .readOnly || shared.segment.mode == .readWrite else {
                 throw ServiceError(
@@ -258,8 +377,7 @@ extension SegmentService {
             registry.learnKey(of: id, from: request.name, file)
             return registry.attach(request.session, to: id, request)
         }
-        guard let attachment else { throw .gone }
-        remember(request.name)
+        if attachment != nil { remember(request.name) }
         return attachment
     }
 }
@@ -287,10 +405,11 @@ extension Registry {
     fileprivate mutating func attach(
         _ session: Session.ID, to id: EntryID, _ request: SegmentService.AttachRequest
     ) -> Attachment? {
+        guard let address = entries[id]?.address else { return nil }
         let record = AttachmentRecord(
             entry: id, mode: request.mode, onLastDetach: request.onLastDetach, attachedAt: .now)
-        sessions[session]?.attachments[request.address] = record
-        sessions[session]?.addresses[request.name] = request.address
+        sessions[session]?.attachments[address] = record
+        sessions[session]?.addresses[request.name] = address
         entries[id]?.sessionCount += 1
         entries[id]?.hadUser = true
         return describe(record, of: session)

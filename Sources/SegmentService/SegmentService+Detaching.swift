@@ -123,7 +123,11 @@ extension SegmentService {
     /// - Returns: Whether the segment was destroyed at once.
     @discardableResult
     func takeDownWhenPossible(_ id: EntryID, _ lock: SegmentLock?) -> Bool {
-        guard registry.withLock({ $0.entries[id]?.isUnused ?? false }) else { return false }
+        let isDue = registry.withLock { registry in
+            guard let entry = registry.entries[id] else { return false }
+            return entry.isUnused && !entry.queue.hasErrand
+        }
+        guard isDue else { return false }
         guard let lock, lock.exists else { return takeDown(id).destroyed }
         let answer = Answer()
         let waiter = LockWaiter(
@@ -174,6 +178,9 @@ extension SegmentService {
 
         let isRead = !isKnownUniquelyReferenced(&last)
         let staysOpen = isRead && !destroyed
+        // Unmapped while the lock is still ours, and before anybody else here opens the segment,
+        // who would take this mapping for another process's.
+        if !staysOpen { last = nil }
         let (actions, waiters) = registry.withLock {
             registry -> ([@Sendable () -> Void], [LockWaiter]) in
             let actions = registry.entries[id]?.afterClosing ?? []
@@ -182,7 +189,7 @@ extension SegmentService {
             registry.entries[id]?.afterClosing = nil
             return (actions, [])
         }
-        last = nil  // unmapped here, while the lock is still ours
+        last = nil
         if !staysOpen, !destroyed { closing.lock?.leave() }
         if staysOpen {
             timer.schedule(at: .now.advanced(byMilliseconds: 20)) { [weak self] in

@@ -12,6 +12,12 @@ protocol SegmentMemory: AnyObject, Sendable {
     /// Whether the segment's name still leads to this memory.
     var hasItsName: Bool { get }
 
+    /// Where the name led when the memory was found by it; `nil` where it was found by number.
+    var address: KernelAddress? { get }
+
+    /// The file that made the System V key by which the memory was found.
+    var keyFile: KeyFile? { get }
+
     /// The size now: smaller than ``byteCount`` when a peer truncated the segment.
     func currentByteCount() throws(SystemCallError) -> Int
 

@@ -66,6 +66,10 @@ final class POSIXMemory: SegmentMemory {
         try file.descriptor.status().byteCount
     }
 
+    var address: KernelAddress? { .posix(Array(file.name.utf8)) }
+
+    var keyFile: KeyFile? { nil }
+
     func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(MemoryFault) {
         var done = 0
         while done < buffer.count {

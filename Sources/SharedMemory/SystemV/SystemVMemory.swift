@@ -7,7 +7,7 @@ final class SystemVMemory: SegmentMemory {
     let mode: AccessMode
     let byteCount: Int
     let identifier: CInt
-    private let keyFile: KeyFile?
+    let keyFile: KeyFile?
     private let mapping: Mapping
 
     private init(identifier: CInt, keyFile: KeyFile?, mapping: consuming Mapping, mode: AccessMode)
@@ -75,6 +75,8 @@ final class SystemVMemory: SegmentMemory {
         guard let keyFile else { return true }
         return keyFile.standing == .same
     }
+
+    var address: KernelAddress? { keyFile.map { .systemV($0.key) } }
 
     func currentByteCount() throws(SystemCallError) -> Int { byteCount }
 
