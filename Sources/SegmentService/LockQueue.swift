@@ -17,6 +17,8 @@ struct LockQueue {
     }
 
     var phase = Phase.idle
+    /// Whether something is being done under the lock for one of the waiters.
+    var isServing = false
     private var waiters: [LockWaiter] = []
 
     var holder: LockHolder? {

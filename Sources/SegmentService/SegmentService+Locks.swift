@@ -112,22 +112,26 @@ extension SegmentService {
 
     func lockStatus(_ name: SegmentName) throws(ServiceError) -> LockStatus? {
         let address = try address(of: name, session: nil)
-        let found = registry.withLock { registry -> (SegmentLock?, String?, Int)? in
+        let found = registry.withLock { registry -> (SegmentLock?, LockQueue, String?)? in
             guard let address, let id = registry.current[address],
                 let queue = registry.entries[id]?.queue
             else { return nil }
             let holderName = queue.holder.flatMap { registry.sessions[$0.session]?.name }
-            return (registry.entries[id]?.lock, holderName, queue.waitingCount)
+            return (registry.entries[id]?.lock, queue, holderName)
         }
         do throws(SegmentError) {
-            guard let (entryLock, holderName, waiting) = found else {
+            guard let (entryLock, queue, holderName) = found else {
                 guard case .key(let key) = name else { return nil }
                 let isFree = try SegmentLock(ofSegment: key).isFree()
                 return LockStatus(state: isFree ? .free : .external, sessionName: nil, waiting: 0)
             }
             guard let lock = entryLock else { return nil }
+            let waiting = queue.waitingCount
             if lock.isHeld, lock.isIntact {
-                return LockStatus(state: .session, sessionName: holderName, waiting: waiting)
+                // Held in passing, for waiters who have left, is as good as free.
+                let isOurs = queue.holder != nil || queue.isServing || !queue.isEmpty
+                return LockStatus(
+                    state: isOurs ? .session : .free, sessionName: holderName, waiting: waiting)
             }
             let isFree = lock.isHeld ? false : try lock.isFree()
             return LockStatus(
@@ -250,6 +254,7 @@ extension SegmentService {
                 }
             }
             let next = registry.withLock { registry -> Next in
+                registry.entries[id]?.queue.isServing = false
                 guard registry.entries[id] != nil else { return isHeld ? .giveBack : .rest }
                 if registry.entries[id]?.queue.isEmpty == true {
                     if !isHeld { registry.entries[id]?.queue.phase = .idle }
@@ -258,6 +263,7 @@ extension SegmentService {
                 guard isHeld, let waiter = registry.entries[id]?.queue.popFirst() else {
                     return .take
                 }
+                registry.entries[id]?.queue.isServing = true
                 return .serve(waiter)
             }
             switch next {

@@ -180,6 +180,9 @@ import Testing
             _ = try one.answer()
             // What Qt's create() does to a key that exists.
             unlink("/dev/shm/sem.\(try name.key.posixName)")
+            let maker = SegmentLock(ofSegment: try name.key)
+            #expect(try maker.tryLock())
+            maker.unlock()
             _ = try two.answer()
             #expect(refusal { try service.unlock(name, session: sessions[1]) } == .notLocked)
             try service.unlock(name, session: sessions[2])
