@@ -16,10 +16,11 @@ DEADLINE = 10.0
 class QtPeer:
     """A process of its own with QSharedMemory objects in it."""
 
-    def __init__(self, environment, python=sys.executable):
-        """`python` is the interpreter that has the Qt binding named by $QTPEER_BINDING."""
+    def __init__(self, environment, python=sys.executable, wrapper=()):
+        """`python` is the interpreter that has the Qt binding named by $QTPEER_BINDING; `wrapper` is
+        a command that ends in executing it."""
         self.process = subprocess.Popen(
-            [python, str(PEER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+            [*wrapper, python, str(PEER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
         self.pending = b""
         self.count = 0
         self.hello = self.receive(30.0)
