@@ -91,6 +91,17 @@ struct Registry {
         sessions[id]?.renew(now: now)
     }
 
+    /// When the timer is to look next whether a session has expired; now, if it has. `nil` when there
+    /// is nothing to look for: it is gone, or held, and then the end of the hold has it watched anew.
+    mutating func nextLook(at id: Session.ID, now: MonotonicInstant) -> MonotonicInstant? {
+        guard let record = sessions[id] else { return nil }
+        guard record.holdCount == 0 else {
+            sessions[id]?.isWatched = false
+            return nil
+        }
+        return record.hasExpired(now) ? now : record.expiresAt
+    }
+
     /// The entry that a session is attached to by an address, and how.
     func attachment(_ session: Session.ID, _ address: KernelAddress?)
         throws(ServiceError) -> AttachmentRecord
@@ -186,6 +197,8 @@ struct SessionRecord {
     let createdAt: WallTime
     var expiresAt: MonotonicInstant
     var holdCount = 0
+    /// Whether the timer is going to look whether it has expired.
+    var isWatched = true
     /// Called when the session ends: its hold streams end with it.
     var onEnd: [@Sendable () -> Void] = []
     var attachments: [KernelAddress: AttachmentRecord] = [:]

@@ -215,6 +215,14 @@ private final class Answer: Sendable {
 extension Entry {
     /// Whether no session and no request needs it any more.
     var isUnused: Bool { sessionCount == 0 && peekCount == 0 }
+
+    /// Whether a thread is at work to let go of it, or waits for its lock to do so.
+    var isBeingLetGo: Bool {
+        guard isUnused else { return false }
+        if afterClosing != nil || !queue.isEmpty { return true }
+        if case .busy = queue.phase { return true }
+        return false
+    }
 }
 
 extension Registry {

@@ -150,12 +150,17 @@ extension SegmentService {
         let record = registry.withLock { registry -> SessionRecord? in
             registry.sessions[id]?.holdCount -= 1
             registry.sessions[id]?.renew(now: now)
-            return registry.sessions[id]
+            guard let record = registry.sessions[id], record.holdCount == 0 else { return nil }
+            // No stream is left that would have to end with the session.
+            registry.sessions[id]?.onEnd = []
+            registry.sessions[id]?.isWatched = true
+            return record
         }
-        guard let record, record.holdCount == 0 else { return }
+        guard let record else { return }
         switch record.binding {
         case .connection: _ = try? endSession(id)
-        case .timeToLive: scheduleExpiry(of: id, at: record.expiresAt)
+        case .timeToLive:
+            if !record.isWatched { scheduleExpiry(of: id, at: record.expiresAt) }
         }
     }
 
@@ -179,16 +184,13 @@ extension SegmentService {
 
     private func expire(_ id: Session.ID) {
         let now = MonotonicInstant.now
-        let later = registry.withLock { registry -> MonotonicInstant? in
-            guard let record = registry.sessions[id], record.holdCount == 0 else { return nil }
-            return record.hasExpired(now) ? now : record.expiresAt
-        }
-        guard let later else { return }  // gone, or held: the end of the hold schedules anew
-        if later > now {
+        guard let later = registry.withLock({ $0.nextLook(at: id, now: now) }) else { return }
+        guard later <= now else {
             scheduleExpiry(of: id, at: later)
-        } else {
-            _ = try? endSession(id) { $0.hasExpired(now) }
+            return
         }
+        let isEnded = (try? endSession(id) { $0.hasExpired(now) }) != nil
+        if !isEnded { expire(id) }  // a request came in between, and renewed it
     }
 
     // MARK: Ending the service
@@ -211,9 +213,7 @@ extension SegmentService {
         }
         for id in sessions { _ = try? endSession(id) }
         while MonotonicInstant.now < deadline,
-            registry.withLock({
-                $0.entries.values.contains { $0.sessionCount == 0 && !$0.queue.isEmpty }
-            })
+            registry.withLock({ $0.entries.values.contains(where: \.isBeingLetGo) })
         {
             pause(microseconds: 2_000)
         }

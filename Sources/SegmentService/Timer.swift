@@ -78,6 +78,9 @@ final class Timer: @unchecked Sendable {
         _ = consume action
     }
 
+    /// How many calls are to come.
+    var scheduledCount: Int { locked { actions.count } }
+
     // Actions are called and let go of outside the lock: what they hold may use the timer as it ends.
     private func run() {
         while let action = nextAction() { action() }

@@ -118,7 +118,7 @@ import Testing
             try eventually("the segment goes") { files(of: try name.key).isEmpty }
             #expect(try access.segment.read(at: 0, byteCount: 1) == [0])
             _ = consume access
-            #expect(service.entryCount == 0)
+            try eventually("the entry goes") { service.entryCount == 0 }
         }
     }
 

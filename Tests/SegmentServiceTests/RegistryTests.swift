@@ -154,6 +154,39 @@ import Testing
         #expect(!record.hasExpired(milliseconds(100_000)))
     }
 
+    @Test func `a session is looked at when it is due, and not while it is held`() {
+        var registry = Registry(firstToken: 0)
+        let session = Session.ID()
+        #expect(registry.sessions[session] == nil)
+        registry.sessions[session] = record(timeToLive: 100)
+        let looks = [50, 100, 150].map { registry.nextLook(at: session, now: milliseconds($0)) }
+        #expect(looks == [milliseconds(100), milliseconds(100), milliseconds(150)])
+        registry.sessions[session]?.holdCount = 1
+        let held = registry.nextLook(at: session, now: milliseconds(200))
+        #expect(held == nil && registry.sessions[session]?.isWatched == false)
+        let unknown = registry.nextLook(at: .init(), now: milliseconds(0))
+        #expect(unknown == nil)
+    }
+
+    @Test func `an entry is being let go while anybody works for that`() {
+        var entry = entry()
+        #expect(!entry.isBeingLetGo)
+        entry.queue.phase = .busy
+        #expect(entry.isBeingLetGo)
+        entry.queue.phase = .idle
+        entry.afterClosing = []
+        #expect(entry.isBeingLetGo)
+        entry.sessionCount = 1
+        #expect(!entry.isBeingLetGo)
+        entry.sessionCount = 0
+        entry.afterClosing = nil
+        entry.queue.append(
+            LockWaiter(session: nil, client: nil, isClient: false, purpose: .hold { _ in }))
+        #expect(entry.isBeingLetGo && entry.queue.hasErrand)
+        entry.peekCount = 1
+        #expect(!entry.isBeingLetGo)
+    }
+
     @Test func `a session forgets an attachment with all names that led to it`() {
         var record = record()
         let other = KernelAddress.systemV(3)

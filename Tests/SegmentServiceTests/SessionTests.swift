@@ -62,6 +62,50 @@ import Testing
         }
     }
 
+    @Test func `held again and again is watched by one timer, and keeps nothing of what ended`() throws {
+        final class Stream: Sendable {}
+        try withService { service in
+            let id = try service.open(timeToLive: 60_000)
+            weak var last: Stream?
+            for _ in 0..<100 {
+                let stream = Stream()
+                last = stream
+                try service.beginHold(id) { withExtendedLifetime(stream) {} }
+                service.endHold(id)
+            }
+            #expect(service.timer.scheduledCount == 1)
+            #expect(last == nil)
+        }
+    }
+
+    @Test func `held beyond its time, and let go, is watched again`() throws {
+        try withService { service in
+            let id = try service.open(timeToLive: 100)
+            for _ in 0..<3 {
+                try service.beginHold(id) {}
+                try eventually("no timer looks at it") { service.timer.scheduledCount == 0 }
+                service.endHold(id)
+                #expect(service.timer.scheduledCount == 1)
+            }
+            try eventually("it expires") { !exists(id, service) }
+        }
+    }
+
+    @Test func `renewed just as it expires expires later`() throws {
+        try withService { service in
+            let ids = try (0..<100).map { _ in try service.open(timeToLive: 100) }
+            let start = MonotonicInstant.now
+            // The last renewals come about when the timer looks.
+            runThreads(2) { number in
+                while MonotonicInstant.now < start.advanced(byMilliseconds: 130) {
+                    for id in ids[(number * 50)..<(number * 50 + 50)] { try? service.renew(id) }
+                    usleep(98_000)
+                }
+            }
+            try eventually(within: 3_000, "all expire") { service.sessions.isEmpty }
+        }
+    }
+
     @Test func `bound to a connection ends with its last hold, and at once`() throws {
         try withService { service in
             let id = try service.open(binding: .connection)
