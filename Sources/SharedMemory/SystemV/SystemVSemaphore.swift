@@ -126,14 +126,15 @@ final class SystemVSemaphore: SegmentSemaphore {
 
     // As Qt's destructor does. The next of those who stay finds it gone, makes it anew, and by that
     // becomes the one who removes it in the end; an array that we left would outlive the segment.
-    func handOver(withFile: Bool) {
-        csharedmemory_semctl_remove(identifier)
-        if withFile { keyFile.remove() }
-    }
+    func handOver(withFile: Bool) { remove(withFile: withFile) }
 
     // Whoever waits is told by EIDRM and makes a new one, as Qt does.
-    func remove(byForce: Bool) {
+    func remove(byForce: Bool) { remove(withFile: true) }
+
+    // The file first: whoever makes an array of it in between would hold one that the next comer,
+    // with a new file, does not find.
+    private func remove(withFile: Bool) {
+        if withFile { keyFile.remove() }
         csharedmemory_semctl_remove(identifier)
-        keyFile.remove()
     }
 }
