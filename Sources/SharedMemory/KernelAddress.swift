@@ -90,7 +90,23 @@ extension NativeKey {
             throw SegmentError(.keyError, key: description, reason: error.description)
         }
         guard type != .windows else {
-            throw SegmentError(.keyError, key: description, reason: "Windows keys name nothing here")
+            throw SegmentError(
+                .keyError, key: description, reason: "Windows keys name nothing here")
+        }
+    }
+}
+
+extension NativeKey {
+    /// Whether a segment has the key now, or something else its name.
+    var namesSegment: Bool {
+        switch type {
+        case .posix:
+            return SharedMemoryFile.identity(named: posixName) != nil
+        case .systemV(let projectID):
+            guard let file = try? KeyFile.find(value, projectID: projectID) else { return false }
+            return shmget(file.key, 0, 0) != -1 || errno == EACCES
+        case .windows:
+            return false
         }
     }
 }

@@ -13,8 +13,8 @@ import Synchronization
 /// try segment.detach()
 /// ```
 ///
-/// A value that goes out of scope detaches as well, but does not wait for a lock that another
-/// process holds: then the segment is left to whoever detaches next.
+/// A value that goes out of scope detaches as well, but waits only a moment for a lock that
+/// another process holds: then the segment is left to whoever detaches next.
 ///
 /// Nothing that other processes do to the object makes ``read(at:into:)`` or ``write(_:at:)``
 /// fault. The closures of ``withBytes(_:)`` look at the memory itself, without that protection.
@@ -25,18 +25,20 @@ public struct Segment: ~Copyable, Sendable {
     /// The lock that belongs to the segment; `nil` for one without a key file, which has none.
     public let lock: SegmentLock?
 
-    private let memory: any SegmentMemory
+    private let hold: Hold
+    private var memory: any SegmentMemory { hold.memory }
     private let isSettled = Atomic(false)
 
-    /// How long `create` and `attach` wait for the lock. They take it so that they do not fall
-    /// between the steps of a process that detaches; a lock held for longer is held for another
-    /// purpose, and whoever holds it does not detach.
+    /// How long `create`, `attach` and `deinit` wait for the lock.
+    ///
+    /// They take it so that they do not fall between the steps of a process that detaches; a lock
+    /// held for longer is held for another purpose, and whoever holds it does not detach.
     private static let patience: Int64 = 10
 
     private init(name: SegmentName, lock: SegmentLock?, memory: any SegmentMemory) {
         self.name = name
         self.lock = lock
-        self.memory = memory
+        self.hold = Hold(memory)
     }
 
     deinit {
@@ -45,9 +47,10 @@ public struct Segment: ~Copyable, Sendable {
             _ = try? memory.removeUnlessUsed()
             return
         }
-        guard lock.isHeld || (try? lock.tryLock()) == true else { return }
+        let deadline = MonotonicInstant.now.advanced(byMilliseconds: Self.patience)
+        guard lock.isHeld || (try? lock.lock(until: deadline)) == true else { return }
         let wasLast = (try? memory.removeUnlessUsed()) ?? false
-        if wasLast { lock.remove() } else { lock.unlock() }
+        finish(wasLast, lock)
     }
 
     // MARK: Creating and attaching
@@ -205,7 +208,9 @@ public struct Segment: ~Copyable, Sendable {
     /// What this holder may do with the bytes.
     public var mode: AccessMode { memory.mode }
 
-    /// Copies bytes out of the segment. Never faults, and never gives bytes that are not there.
+    /// Copies bytes out of the segment.
+    ///
+    /// Never faults, and never gives bytes that are not there.
     ///
     /// - Parameters:
     ///   - offset: Where to begin.
@@ -240,7 +245,9 @@ public struct Segment: ~Copyable, Sendable {
         return bytes
     }
 
-    /// Copies bytes into the segment. Never faults, and never makes the segment grow.
+    /// Copies bytes into the segment.
+    ///
+    /// Never faults, and never makes the segment grow.
     ///
     /// - Parameters:
     ///   - buffer: The bytes.
@@ -302,7 +309,9 @@ public struct Segment: ~Copyable, Sendable {
     }
 
     /// The address of the bytes, for those who hand it to the kernel and to nobody else: a system
-    /// call answers a page that a peer took away with `EFAULT`. Valid while the segment lives.
+    /// call answers a page that a peer took away with `EFAULT`.
+    ///
+    /// Valid while the segment lives.
     package var baseAddress: UnsafeRawPointer { unsafe memory.baseAddress }
 
     /// The size now, in bytes: less than ``byteCount`` once a peer truncated the segment.
@@ -357,7 +366,8 @@ public struct Segment: ~Copyable, Sendable {
     public consuming func detach(until deadline: MonotonicInstant = .distantFuture)
         throws(SegmentError) -> Bool
     {
-        guard let lock else { return try removeIfLast() }
+        // One that has lost both its name and its lock needs neither to go.
+        guard let lock, lock.exists || hasItsName else { return try removeIfLast() }
         if !lock.isHeld {
             guard try lock.lock(until: deadline) else {
                 settle()
@@ -374,17 +384,16 @@ public struct Segment: ~Copyable, Sendable {
         return wasLast
     }
 
-    // Consumed here, so that the mapping is gone before the lock is.
-    private consuming func finish(_ wasLast: Bool, _ lock: SegmentLock) {
-        letGo()
+    // The mapping goes before the lock does: whoever takes the lock next must not find it still.
+    private borrowing func finish(_ wasLast: Bool, _ lock: SegmentLock) {
+        hold.letGo()
         if wasLast { lock.remove() } else { lock.unlock() }
     }
 
-    private consuming func letGo() {}
-
-    /// Removes the segment if this is its last reference. The caller holds the ``lock``, lets the
-    /// value go afterwards, and only then ends the lock with ``SegmentLock/unlock()`` or, when the
-    /// segment is gone, ``SegmentLock/remove()``.
+    /// Removes the segment if this is its last reference.
+    ///
+    /// The caller holds the ``lock``, lets the value go afterwards, and only then ends the lock
+    /// with ``SegmentLock/unlock()`` or, when the segment is gone, ``SegmentLock/remove()``.
     ///
     /// - Returns: Whether it was the last reference.
     /// - Throws: ``SegmentError`` for what the system refused.
@@ -408,4 +417,19 @@ public struct Segment: ~Copyable, Sendable {
 
     /// Decides that letting go of this value destroys nothing.
     public func settle() { isSettled.store(true, ordering: .releasing) }
+}
+
+/// Keeps a segment's memory until the segment lets go of it, which it does before its lock ends.
+private final class Hold: @unchecked Sendable {
+    // Sendable: changed only where the segment ends, when nobody else can have it.
+    private var kept: (any SegmentMemory)?
+
+    init(_ memory: any SegmentMemory) { kept = memory }
+
+    var memory: any SegmentMemory {
+        guard let kept else { preconditionFailure("the segment has been let go") }
+        return kept
+    }
+
+    func letGo() { kept = nil }
 }

@@ -19,6 +19,7 @@ public final class SegmentLock: Sendable {
     /// The key of the semaphore; for a legacy key of a segment, the one Qt pairs with it.
     public let key: NativeKey
 
+    private let segmentKey: NativeKey
     private let permissions: UInt32
     private let state = Mutex(State())
 
@@ -38,6 +39,7 @@ public final class SegmentLock: Sendable {
     ///   - permissions: The mode bits of a semaphore that has to be made.
     public init(ofSegment key: NativeKey, permissions: UInt32 = 0o600) {
         self.key = key.semaphoreKey
+        self.segmentKey = key
         self.permissions = permissions
     }
 
@@ -54,7 +56,9 @@ public final class SegmentLock: Sendable {
 
     /// Takes the lock if it is free, or if its holder is provably dead.
     ///
-    /// - Returns: Whether the lock is held now.
+    /// Locks do not nest: one that this object holds already is not free.
+    ///
+    /// - Returns: Whether the lock was taken.
     /// - Throws: ``SegmentError`` when the semaphore can be neither opened nor made.
     public func tryLock() throws(SegmentError) -> Bool {
         try lock(until: MonotonicInstant(nanoseconds: 0))
@@ -63,14 +67,14 @@ public final class SegmentLock: Sendable {
     /// Takes the lock, waiting for its holder until an instant.
     ///
     /// - Parameter deadline: When to give up.
-    /// - Returns: Whether the lock is held now.
+    /// - Returns: Whether the lock was taken.
     /// - Throws: ``SegmentError`` when the semaphore can be neither opened nor made.
     public func lock(until deadline: MonotonicInstant) throws(SegmentError) -> Bool {
         while true {
             let semaphore = try open()
             do throws(SystemCallError) {
                 var taken = try semaphore.tryWait()
-                if !taken, semaphore.recoverIfStale() { taken = try semaphore.tryWait() }
+                if !taken, !isHeld, semaphore.recoverIfStale() { taken = try semaphore.tryWait() }
                 let now = MonotonicInstant.now
                 if !taken, now < deadline {
                     let slice = now.advanced(byMilliseconds: Self.patience)
@@ -111,7 +115,9 @@ public final class SegmentLock: Sendable {
         return true
     }
 
-    /// Whether the lock is free, without taking it. A lock whose semaphore is not there is free.
+    /// Whether the lock is free, without taking it.
+    ///
+    /// A lock whose semaphore is not there is free.
     ///
     /// - Throws: ``SegmentError`` when the semaphore is there and may not be opened.
     public func isFree() throws(SegmentError) -> Bool {
@@ -129,12 +135,20 @@ public final class SegmentLock: Sendable {
     }
 
     /// Whether the semaphore is there; a segment that no Qt process ever used has none.
-    public var exists: Bool { ((try? openExisting()) ?? nil) != nil }
+    public var exists: Bool {
+        while let semaphore = (try? openExisting()) ?? nil {
+            if isHeld || semaphore.isCurrent { return true }
+            forget(semaphore)
+        }
+        return false
+    }
 
     /// Whether anybody else waits for the lock in the kernel.
     public var hasWaiters: Bool { state.withLock { $0.semaphore }?.hasWaiters() ?? false }
 
-    /// Frees the lock whoever holds it. An act of administration: the holder is not asked.
+    /// Frees the lock whoever holds it.
+    ///
+    /// An act of administration: the holder is not asked.
     ///
     /// - Throws: ``SegmentError`` when the semaphore may not be changed.
     public func breakLock() throws(SegmentError) {
@@ -143,18 +157,23 @@ public final class SegmentLock: Sendable {
         do throws(SystemCallError) { try semaphore.free() } catch { throw failure(error) }
     }
 
-    /// Removes the semaphore and what names it, as goes with the segment's last reference. A lock
-    /// held by this object ends.
+    /// Removes the semaphore and what names it, as goes with the segment's last reference.
+    ///
+    /// A lock held by this object ends.
     ///
     /// A process that detached may have a POSIX semaphore open still: Qt's objects keep it. Its name
-    /// goes all the same, since the segment does.
-    package func remove() { remove(byForce: true) }
+    /// goes all the same, since the segment does. Where a peer has made a new segment under the name
+    /// meanwhile, the lock is that segment's, and is given back only.
+    package func remove() {
+        if segmentKey.namesSegment { unlock() } else { remove(byForce: true) }
+    }
 
     private func remove(byForce: Bool) {
         let held = isHeld
         guard let semaphore = (try? openExisting()) ?? nil else { return }
-        if held { unlock() }
+        // In this order, or somebody takes it in between and believes it to be the lock.
         semaphore.remove(byForce: byForce)
+        if held { unlock() }
         forget(semaphore)
     }
 
@@ -167,6 +186,7 @@ public final class SegmentLock: Sendable {
 
     private func open() throws(SegmentError) -> any SegmentSemaphore {
         if let semaphore = state.withLock({ $0.semaphore }) { return semaphore }
+        try key.requireUsable()
         let opened: (semaphore: any SegmentSemaphore, isNew: Bool)
         do throws(SystemCallError) {
             switch key.type {
@@ -174,8 +194,13 @@ public final class SegmentLock: Sendable {
                 opened = try POSIXSemaphore.openOrCreate(
                     named: key.posixName, permissions: permissions)
             case .systemV(let projectID):
-                let keyFile = try KeyFile.findOrCreate(key.value, projectID: projectID).file
-                opened = try SystemVSemaphore.openOrCreate(keyFile, permissions: permissions)
+                let (keyFile, isNew) = try KeyFile.findOrCreate(key.value, projectID: projectID)
+                do throws(SystemCallError) {
+                    opened = try SystemVSemaphore.openOrCreate(keyFile, permissions: permissions)
+                } catch {
+                    if isNew { keyFile.remove() }
+                    throw error
+                }
             case .windows:
                 throw SystemCallError(call: "CreateSemaphore", number: ENOSYS)
             }
@@ -189,6 +214,7 @@ public final class SegmentLock: Sendable {
 
     private func openExisting() throws(SegmentError) -> (any SegmentSemaphore)? {
         if let semaphore = state.withLock({ $0.semaphore }) { return semaphore }
+        try key.requireUsable()
         let semaphore: any SegmentSemaphore
         do throws(SystemCallError) {
             switch key.type {
