@@ -148,7 +148,9 @@ private struct SystemVRow {
 
     // key shmid perms size cpid lpid nattch uid gid cuid cgid atime dtime ctime rss swap
     init?(_ line: ArraySlice<UInt8>) {
-        let fields = line.split(separator: UInt8(ascii: " ")).map { String(decoding: $0, as: UTF8.self) }
+        let fields = line.split(separator: UInt8(ascii: " ")).map {
+            String(decoding: $0, as: UTF8.self)
+        }
         guard fields.count >= 14, let key = Int64(fields[0]), let identifier = CInt(fields[1]),
             let permissions = UInt32(fields[2], radix: 8), let byteCount = Int(fields[3]),
             let creator = Int(fields[4]), let attachCount = Int(fields[6]),

@@ -43,7 +43,8 @@ final class POSIXMemory: SegmentMemory {
     ///
     /// A file without a byte is one that its creator has not sized yet, or one that was
     /// truncated; the first passes within moments.
-    static func attach(named name: String, mode: AccessMode) throws(SystemCallError) -> POSIXMemory {
+    static func attach(named name: String, mode: AccessMode) throws(SystemCallError) -> POSIXMemory
+    {
         for _ in 0..<100 {
             let file = try SharedMemoryFile.open(named: name, mode: mode)
             let byteCount = try file.descriptor.status().byteCount
@@ -61,7 +62,9 @@ final class POSIXMemory: SegmentMemory {
 
     var hasItsName: Bool { file.hasItsName }
 
-    func currentByteCount() throws(SystemCallError) -> Int { try file.descriptor.status().byteCount }
+    func currentByteCount() throws(SystemCallError) -> Int {
+        try file.descriptor.status().byteCount
+    }
 
     func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(MemoryFault) {
         var done = 0

@@ -24,10 +24,13 @@ final class POSIXSemaphore: SegmentSemaphore {
 
     /// Opens the semaphore that has the name now.
     static func open(named name: String) throws(SystemCallError) -> POSIXSemaphore {
-        try POSIXSemaphore(file: try SharedMemoryFile.open(named: fileName(for: name), mode: .readWrite))
+        try POSIXSemaphore(
+            file: try SharedMemoryFile.open(named: fileName(for: name), mode: .readWrite))
     }
 
-    /// Opens the semaphore, made free if there is none. Never resets one that exists.
+    /// Opens the semaphore, made free if there is none.
+    ///
+    /// Never resets one that exists.
     static func openOrCreate(named name: String, permissions: UInt32) throws(SystemCallError)
         -> (semaphore: POSIXSemaphore, isNew: Bool)
     {
@@ -96,7 +99,9 @@ final class POSIXSemaphore: SegmentSemaphore {
     var isStillTaken: Bool { file.hasItsName && state()?.value == 0 }
 
     func isFree() throws(SystemCallError) -> Bool {
-        guard let state = state() else { throw SystemCallError(call: "sem_getvalue", number: EIDRM) }
+        guard let state = state() else {
+            throw SystemCallError(call: "sem_getvalue", number: EIDRM)
+        }
         return state.value > 0
     }
 

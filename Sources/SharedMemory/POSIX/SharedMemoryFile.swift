@@ -23,7 +23,9 @@ struct SharedMemoryFile: ~Copyable, Sendable {
     static func path(_ name: String) -> String { "\(directory)/\(name)" }
 
     /// Makes a file and gives it its name once `prepare` has filled it, so that nobody ever opens
-    /// half of one. Nothing is left when that fails.
+    /// half of one.
+    ///
+    /// Nothing is left when that fails.
     static func create(
         named name: String, permissions: UInt32,
         prepare: (borrowing FileDescriptor) throws(SystemCallError) -> Void
@@ -115,7 +117,8 @@ struct SharedMemoryFile: ~Copyable, Sendable {
     func removeUnlessUsed() -> Bool {
         whileUnused { () -> Bool in
             guard hasItsName else { return true }
-            let aside = Self.path(Self.removalPrefix + String(UInt64.random(in: 0 ... .max), radix: 16))
+            let aside = Self.path(
+                Self.removalPrefix + String(UInt64.random(in: 0 ... .max), radix: 16))
             guard unsafe csharedmemory_rename_without_replacing(path, aside) == 0 else {
                 return false
             }

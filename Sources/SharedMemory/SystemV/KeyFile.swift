@@ -20,7 +20,9 @@ struct KeyFile: Hashable, Sendable {
                 | UInt32(identity.inode & 0xffff))
     }
 
-    /// The file that has the path now. As `ftok`, follows symbolic links and takes any kind.
+    /// The file that has the path now.
+    ///
+    /// As `ftok`, follows symbolic links and takes any kind.
     static func find(_ path: String, projectID: UInt8) throws(SystemCallError) -> KeyFile {
         var status = stat()
         try systemCall("stat") { unsafe stat(path, &status) }

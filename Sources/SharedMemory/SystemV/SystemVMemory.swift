@@ -10,7 +10,8 @@ final class SystemVMemory: SegmentMemory {
     private let keyFile: KeyFile?
     private let mapping: Mapping
 
-    private init(identifier: CInt, keyFile: KeyFile?, mapping: consuming Mapping, mode: AccessMode) {
+    private init(identifier: CInt, keyFile: KeyFile?, mapping: consuming Mapping, mode: AccessMode)
+    {
         self.identifier = identifier
         self.keyFile = keyFile
         self.byteCount = mapping.byteCount
@@ -18,7 +19,9 @@ final class SystemVMemory: SegmentMemory {
         self.mode = mode
     }
 
-    /// Makes a segment under the key of a file. Nothing is left when that fails.
+    /// Makes a segment under the key of a file.
+    ///
+    /// Nothing is left when that fails.
     static func create(
         _ keyFile: KeyFile, byteCount: Int, mode: AccessMode, permissions: UInt32
     ) throws(SystemCallError) -> SystemVMemory {

@@ -20,7 +20,9 @@ final class SystemVSemaphore: SegmentSemaphore {
         return SystemVSemaphore(keyFile: keyFile, identifier: identifier)
     }
 
-    /// Opens the semaphore, made free if there is none. Never resets one that is in use.
+    /// Opens the semaphore, made free if there is none.
+    ///
+    /// Never resets one that is in use.
     static func openOrCreate(_ keyFile: KeyFile, permissions: UInt32) throws(SystemCallError)
         -> (semaphore: SystemVSemaphore, isNew: Bool)
     {
