@@ -50,7 +50,8 @@ import Testing
     }
 
     @Test(arguments: [KeyKind.posix, .legacyPOSIX])
-    func `replaced under its holder is noticed, and a waiter takes the new one`(kind: KeyKind) throws
+    func `replaced under its holder is noticed, and a waiter takes the new one`(kind: KeyKind)
+        throws
     {
         try withTemporaryKey(kind) { key in
             let segment = try Segment.create(key, byteCount: 10)

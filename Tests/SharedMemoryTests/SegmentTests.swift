@@ -81,7 +81,9 @@ import Testing
         try withTemporaryKey(kind) { key in
             let segment = try Segment.create(key, byteCount: 16)
             let reader = try Segment.attach(key, mode: .readOnly)
-            #expect(#expect(throws: SegmentError.self) { try reader.write([1], at: 0) }?.code == .readOnly)
+            #expect(
+                #expect(throws: SegmentError.self) { try reader.write([1], at: 0) }?.code
+                    == .readOnly)
             for (offset, count) in [(-1, 1), (16, 1), (0, 17), (.max, 1), (1, .max)] {
                 let error = #expect(throws: SegmentError.self) {
                     _ = try segment.read(at: offset, byteCount: count)
