@@ -16,8 +16,9 @@ import Synchronization
 /// A value that goes out of scope detaches as well, but waits only a moment for a lock that
 /// another process holds: then the segment is left to whoever detaches next.
 ///
-/// Nothing that other processes do to the object makes ``read(at:into:)`` or ``write(_:at:)``
-/// fault. The closures of ``withBytes(_:)`` look at the memory itself, without that protection.
+/// Nothing that other processes do to the object makes ``read(at:into:)`` or
+/// ``write(_:at:)-([UInt8],_)`` fault. The closures of ``withBytes(_:)`` look at the memory itself,
+/// without that protection.
 public struct Segment: ~Copyable, Sendable {
     /// What the segment is called.
     public let name: SegmentName
