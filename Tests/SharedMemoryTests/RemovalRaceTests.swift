@@ -5,7 +5,7 @@ import Testing
 @Suite struct `Two processes that open a POSIX segment while it comes and goes` {
     // The one opens under the lock, as Qt does; the other does not care for it. Both then look
     // whether what they opened still has its name, as `attach` does here. From then on it is theirs.
-    @Test(arguments: [true, false])
+    @Test(.serialized, arguments: [true, false])
     func `never hold one that was destroyed`(isLocking: Bool) throws {
         try withTemporaryKey(.posix) { key in
             let peers = try (0..<2).map { _ in try Peer(key, Self.opener) }
@@ -13,7 +13,7 @@ import Testing
                 peer.tell(isLocking ? "locking" : "free")
                 #expect(peer.line() == "ready")
             }
-            let end = MonotonicInstant.now.advanced(byMilliseconds: 3_000)
+            let end = MonotonicInstant.now.advanced(byMilliseconds: 1_500)
             var destroyed = 0
             while MonotonicInstant.now < end {
                 if try Self.comeAndGo(key) { destroyed += 1 }
@@ -23,11 +23,11 @@ import Testing
                 let counts = try #require(peer.line()).split(separator: " ").compactMap { Int($0) }
                 #expect(peer.status() == 0)
                 try #require(counts.count == 3)
-                #expect(counts[0] > 10, "opened")
+                #expect(counts[0] > 0, "opened")
                 #expect(counts[1] == 0, "held without a name")
                 #expect(counts[2] == 0, "took a lock of another generation for the segment's")
             }
-            #expect(destroyed > 10)
+            #expect(destroyed > 0)
             if let left = try? Segment.attach(key) { #expect(try left.detach()) }
         }
     }
