@@ -96,6 +96,21 @@ extension NativeKey {
     }
 }
 
+extension NativeKey {
+    /// Whether a segment has the key now, or something else its name.
+    var namesSegment: Bool {
+        switch type {
+        case .posix:
+            return SharedMemoryFile.identity(named: posixName) != nil
+        case .systemV(let projectID):
+            guard let file = try? KeyFile.find(value, projectID: projectID) else { return false }
+            return shmget(file.key, 0, 0) != -1 || errno == EACCES
+        case .windows:
+            return false
+        }
+    }
+}
+
 extension SegmentError {
     /// Translates the failure to make a key file: with no file there is no key.
     init(keyFile cause: SystemCallError, key: String) {

@@ -13,11 +13,12 @@ import Synchronization
 /// try segment.detach()
 /// ```
 ///
-/// A value that goes out of scope detaches as well, but does not wait for a lock that another
-/// process holds: then the segment is left to whoever detaches next.
+/// A value that goes out of scope detaches as well, but waits only a moment for a lock that
+/// another process holds: then the segment is left to whoever detaches next.
 ///
-/// Nothing that other processes do to the object makes ``read(at:into:)`` or ``write(_:at:)``
-/// fault. The closures of ``withBytes(_:)`` look at the memory itself, without that protection.
+/// Nothing that other processes do to the object makes ``read(at:into:)`` or
+/// ``write(_:at:)-([UInt8],_)`` fault. The closures of ``withBytes(_:)`` look at the memory itself,
+/// without that protection.
 public struct Segment: ~Copyable, Sendable {
     /// What the segment is called.
     public let name: SegmentName
@@ -25,10 +26,11 @@ public struct Segment: ~Copyable, Sendable {
     /// The lock that belongs to the segment; `nil` for one without a key file, which has none.
     public let lock: SegmentLock?
 
-    private let memory: any SegmentMemory
+    private let hold: Hold
+    private var memory: any SegmentMemory { hold.memory }
     private let isSettled = Atomic(false)
 
-    /// How long `create` and `attach` wait for the lock.
+    /// How long `create`, `attach` and `deinit` wait for the lock.
     ///
     /// They take it so that they do not fall between the steps of a process that detaches; a lock
     /// held for longer is held for another purpose, and whoever holds it does not detach.
@@ -37,7 +39,7 @@ public struct Segment: ~Copyable, Sendable {
     private init(name: SegmentName, lock: SegmentLock?, memory: any SegmentMemory) {
         self.name = name
         self.lock = lock
-        self.memory = memory
+        self.hold = Hold(memory)
     }
 
     deinit {
@@ -46,9 +48,10 @@ public struct Segment: ~Copyable, Sendable {
             _ = try? memory.removeUnlessUsed()
             return
         }
-        guard lock.isHeld || (try? lock.tryLock()) == true else { return }
+        let deadline = MonotonicInstant.now.advanced(byMilliseconds: Self.patience)
+        guard lock.isHeld || (try? lock.lock(until: deadline)) == true else { return }
         let wasLast = (try? memory.removeUnlessUsed()) ?? false
-        if wasLast { lock.remove() } else { lock.leave() }
+        finish(wasLast, lock)
     }
 
     // MARK: Creating and attaching
@@ -373,7 +376,8 @@ public struct Segment: ~Copyable, Sendable {
     public consuming func detach(until deadline: MonotonicInstant = .distantFuture)
         throws(SegmentError) -> Bool
     {
-        guard let lock else { return try removeIfLast() }
+        // One that has lost both its name and its lock needs neither to go.
+        guard let lock, lock.exists || hasItsName else { return try removeIfLast() }
         if !lock.isHeld {
             guard try lock.lock(until: deadline) else {
                 settle()
@@ -390,13 +394,11 @@ public struct Segment: ~Copyable, Sendable {
         return wasLast
     }
 
-    // Consumed here, so that the mapping is gone before the lock is.
-    private consuming func finish(_ wasLast: Bool, _ lock: SegmentLock) {
-        letGo()
+    // The mapping goes before the lock does: whoever takes the lock next must not find it still.
+    private borrowing func finish(_ wasLast: Bool, _ lock: SegmentLock) {
+        hold.letGo()
         if wasLast { lock.remove() } else { lock.leave() }
     }
-
-    private consuming func letGo() {}
 
     /// Removes the segment if this is its last reference.
     ///
@@ -425,4 +427,19 @@ public struct Segment: ~Copyable, Sendable {
 
     /// Decides that letting go of this value destroys nothing.
     public func settle() { isSettled.store(true, ordering: .releasing) }
+}
+
+/// Keeps a segment's memory until the segment lets go of it, which it does before its lock ends.
+private final class Hold: @unchecked Sendable {
+    // Sendable: changed only where the segment ends, when nobody else can have it.
+    private var kept: (any SegmentMemory)?
+
+    init(_ memory: any SegmentMemory) { kept = memory }
+
+    var memory: any SegmentMemory {
+        guard let kept else { preconditionFailure("the segment has been let go") }
+        return kept
+    }
+
+    func letGo() { kept = nil }
 }

@@ -39,7 +39,7 @@ public final class SegmentLock: Sendable {
     ///   - permissions: The mode bits of a semaphore that has to be made.
     public init(ofSegment key: NativeKey, permissions: UInt32 = 0o600) {
         self.key = key.semaphoreKey
-        segmentKey = key
+        self.segmentKey = key
         self.permissions = permissions
     }
 
@@ -56,7 +56,9 @@ public final class SegmentLock: Sendable {
 
     /// Takes the lock if it is free, or if its holder is provably dead.
     ///
-    /// - Returns: Whether the lock is held now.
+    /// Locks do not nest: one that this object holds already is not free.
+    ///
+    /// - Returns: Whether the lock was taken.
     /// - Throws: ``SegmentError`` when the semaphore can be neither opened nor made.
     public func tryLock() throws(SegmentError) -> Bool {
         try lock(until: MonotonicInstant(nanoseconds: 0))
@@ -65,20 +67,20 @@ public final class SegmentLock: Sendable {
     /// Takes the lock, waiting for its holder until an instant.
     ///
     /// - Parameter deadline: When to give up.
-    /// - Returns: Whether the lock is held now.
+    /// - Returns: Whether the lock was taken.
     /// - Throws: ``SegmentError`` when the semaphore can be neither opened nor made.
     public func lock(until deadline: MonotonicInstant) throws(SegmentError) -> Bool {
         while true {
             let semaphore = try open()
             do throws(SystemCallError) {
                 var taken = try semaphore.tryWait()
-                if !taken, semaphore.recoverIfStale() { taken = try semaphore.tryWait() }
+                if !taken, !isHeld, semaphore.recoverIfStale() { taken = try semaphore.tryWait() }
                 let now = MonotonicInstant.now
                 if !taken, now < deadline {
                     let slice = now.advanced(byMilliseconds: Self.patience)
                     taken = try semaphore.wait(until: min(deadline, slice))
                 }
-                guard semaphore.isCurrent else {
+                guard isCurrent(semaphore) else {
                     if taken { try semaphore.post() }
                     forget(semaphore)
                     continue
@@ -123,7 +125,7 @@ public final class SegmentLock: Sendable {
             guard let semaphore = try openExisting() else { return true }
             guard !isHeld else { return false }
             do throws(SystemCallError) {
-                if semaphore.isCurrent { return try semaphore.isFree() || semaphore.isAbandoned() }
+                if isCurrent(semaphore) { return try semaphore.isFree() || semaphore.isAbandoned() }
                 forget(semaphore)
             } catch {
                 guard error.number == EIDRM else { throw failure(error) }
@@ -133,7 +135,13 @@ public final class SegmentLock: Sendable {
     }
 
     /// Whether the semaphore is there; a segment that no Qt process ever used has none.
-    public var exists: Bool { ((try? openExisting()) ?? nil) != nil }
+    public var exists: Bool {
+        while let semaphore = (try? openExisting()) ?? nil {
+            if isHeld || isCurrent(semaphore) { return true }
+            forget(semaphore)
+        }
+        return false
+    }
 
     /// Whether anybody else waits for the lock in the kernel.
     public var hasWaiters: Bool { state.withLock { $0.semaphore }?.hasWaiters() ?? false }
@@ -153,38 +161,19 @@ public final class SegmentLock: Sendable {
     ///
     /// A lock held by this object ends.
     ///
-    /// A segment that had lost its name before may have a successor by now: then the lock is the
-    /// successor's and stays.
-    ///
     /// A process that detached may have a POSIX semaphore open still: Qt's objects keep it. Its name
-    /// goes all the same, since the segment does.
+    /// goes all the same, since the segment does. Where a peer has made a new segment under the name
+    /// meanwhile, the lock is that segment's, and is given back only.
     package func remove() {
-        guard !isSegmentThere else {
-            unlock()
-            return
-        }
-        remove(byForce: true)
-    }
-
-    private var isSegmentThere: Bool {
-        switch segmentKey.type {
-        case .posix:
-            return SharedMemoryFile.identity(named: segmentKey.posixName) != nil
-        case .systemV(let projectID):
-            guard let file = try? KeyFile.find(segmentKey.value, projectID: projectID) else {
-                return false
-            }
-            return shmget(file.key, 0, 0) != -1
-        case .windows:
-            return false
-        }
+        if segmentKey.namesSegment { unlock() } else { remove(byForce: true) }
     }
 
     private func remove(byForce: Bool) {
         let held = isHeld
         guard let semaphore = (try? openExisting()) ?? nil else { return }
-        if held { unlock() }
+        // In this order, or somebody takes it in between and believes it to be the lock.
         semaphore.remove(byForce: byForce)
+        if held { unlock() }
         forget(semaphore)
     }
 
@@ -214,6 +203,7 @@ public final class SegmentLock: Sendable {
 
     private func open() throws(SegmentError) -> any SegmentSemaphore {
         if let semaphore = state.withLock({ $0.semaphore }) { return semaphore }
+        try key.requireUsable()
         let opened: (semaphore: any SegmentSemaphore, isNew: Bool)
         do throws(SystemCallError) {
             switch key.type {
@@ -221,8 +211,13 @@ public final class SegmentLock: Sendable {
                 opened = try POSIXSemaphore.openOrCreate(
                     named: key.posixName, permissions: permissions)
             case .systemV(let projectID):
-                let keyFile = try KeyFile.findOrCreate(key.value, projectID: projectID).file
-                opened = try SystemVSemaphore.openOrCreate(keyFile, permissions: permissions)
+                let (keyFile, isNew) = try KeyFile.findOrCreate(key.value, projectID: projectID)
+                do throws(SystemCallError) {
+                    opened = try SystemVSemaphore.openOrCreate(keyFile, permissions: permissions)
+                } catch {
+                    if isNew { keyFile.remove() }
+                    throw error
+                }
             case .windows:
                 throw SystemCallError(call: "CreateSemaphore", number: ENOSYS)
             }
@@ -236,6 +231,7 @@ public final class SegmentLock: Sendable {
 
     private func openExisting() throws(SegmentError) -> (any SegmentSemaphore)? {
         if let semaphore = state.withLock({ $0.semaphore }) { return semaphore }
+        try key.requireUsable()
         let semaphore: any SegmentSemaphore
         do throws(SystemCallError) {
             switch key.type {
@@ -253,6 +249,13 @@ public final class SegmentLock: Sendable {
         }
         state.withLock { $0.semaphore = semaphore }
         return semaphore
+    }
+
+    // A Qt object that made the semaphore takes its name away when it goes, whoever uses it. As long
+    // as the segment is there, those who have the semaphore go on among themselves until somebody
+    // makes a new one; so do we.
+    private func isCurrent(_ semaphore: any SegmentSemaphore) -> Bool {
+        semaphore.isCurrent || (semaphore.isSharedWithoutName && segmentKey.namesSegment)
     }
 
     private func forget(_ semaphore: any SegmentSemaphore) {

@@ -15,6 +15,9 @@ protocol SegmentSemaphore: AnyObject, Sendable {
     /// Whether whoever opens the key now gets this semaphore.
     var isCurrent: Bool { get }
 
+    /// Whether nobody can find the semaphore any more, and others have it all the same.
+    var isSharedWithoutName: Bool { get }
+
     /// Whether the semaphore, taken by this process, is still what others find taken.
     var isStillTaken: Bool { get }
 

@@ -94,15 +94,9 @@ final class POSIXSemaphore: SegmentSemaphore {
         return (value, waiters)
     }
 
-    // A Qt object that made the semaphore takes its name away when it goes, whoever uses it. Those
-    // who have it go on among themselves until somebody makes a new one; so do we.
-    var isCurrent: Bool {
-        switch file.standing {
-        case .same: true
-        case .replaced: false
-        case .missing: file.useByOthers() == .used
-        }
-    }
+    var isCurrent: Bool { file.hasItsName }
+
+    var isSharedWithoutName: Bool { file.standing == .missing && file.useByOthers() == .used }
 
     var isStillTaken: Bool { file.standing != .replaced && state()?.value == 0 }
 

@@ -92,6 +92,8 @@ final class SystemVSemaphore: SegmentSemaphore {
         csharedmemory_semctl_value(identifier) != -1 && keyFile.standing != .replaced
     }
 
+    var isSharedWithoutName: Bool { false }
+
     // The kernel notes the process of the last operation. While this process holds the semaphore
     // nobody can complete one, so another number is that of a process that reset it.
     var isStillTaken: Bool {
