@@ -47,7 +47,7 @@ struct KeyFile: Hashable, Sendable {
             do throws(SystemCallError) {
                 return (try find(path, projectID: projectID), false)
             } catch {
-                // Removed between the two calls: make it again.
+                // Removed between the two calls: make it again. A link that leads nowhere stays one.
                 guard error.number == ENOENT, !Self.isLink(path) else { throw error }
             }
         }
@@ -55,7 +55,7 @@ struct KeyFile: Hashable, Sendable {
 
     private static func isLink(_ path: String) -> Bool {
         var status = stat()
-        return unsafe lstat(path, &status) == 0
+        return unsafe lstat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFLNK
     }
 
     /// Where the path leads now, compared with this file: another that makes the same key is as
