@@ -84,7 +84,11 @@ public final class SegmentLock: Sendable {
                     continue
                 }
                 if taken {
-                    state.withLock { $0.isHeld = true }
+                    state.withLock {
+                        // Somebody who asked may have opened another one meanwhile.
+                        $0.semaphore = semaphore
+                        $0.isHeld = true
+                    }
                     return true
                 }
                 if MonotonicInstant.now >= deadline { return false }
@@ -105,12 +109,7 @@ public final class SegmentLock: Sendable {
             defer { state.isHeld = false }
             return state.isHeld ? state.semaphore : nil
         }
-        guard let semaphore else { return false }
-        guard semaphore.isStillTaken, (try? semaphore.post()) != nil else {
-            semaphore.releaseAfterLoss()
-            return false
-        }
-        return true
+        return semaphore?.giveBack() ?? false
     }
 
     /// Whether the lock is free, without taking it. A lock whose semaphore is not there is free.
@@ -154,31 +153,22 @@ public final class SegmentLock: Sendable {
     /// A process that detached may have a POSIX semaphore open still: Qt's objects keep it. Its name
     /// goes all the same, since the segment does.
     package func remove() {
-        guard !isSegmentThere else {
+        guard !segmentKey.hasSegment else {
             unlock()
             return
         }
         remove(byForce: true)
     }
 
-    private var isSegmentThere: Bool {
-        switch segmentKey.type {
-        case .posix:
-            return SharedMemoryFile.identity(named: segmentKey.posixName) != nil
-        case .systemV(let projectID):
-            guard let file = try? KeyFile.find(segmentKey.value, projectID: projectID) else {
-                return false
-            }
-            return shmget(file.key, 0, 0) != -1
-        case .windows:
-            return false
-        }
-    }
-
     private func remove(byForce: Bool) {
-        let held = isHeld
-        guard let semaphore = (try? openExisting()) ?? nil else { return }
-        if held { unlock() }
+        guard var semaphore = (try? openExisting()) ?? nil else { return }
+        unlock()
+        if !semaphore.isCurrent {
+            // Replaced by another process: what has the name now goes.
+            forget(semaphore)
+            guard let current = (try? openExisting()) ?? nil else { return }
+            semaphore = current
+        }
         semaphore.remove(byForce: byForce)
         forget(semaphore)
     }
@@ -205,11 +195,7 @@ public final class SegmentLock: Sendable {
                 throw SystemCallError(call: "CreateSemaphore", number: ENOSYS)
             }
         } catch { throw failure(error) }
-        state.withLock {
-            $0.semaphore = opened.semaphore
-            $0.madeIt = opened.isNew
-        }
-        return opened.semaphore
+        return keep(opened.semaphore, isNew: opened.isNew)
     }
 
     private func openExisting() throws(SegmentError) -> (any SegmentSemaphore)? {
@@ -229,13 +215,22 @@ public final class SegmentLock: Sendable {
             if error.number == ENOENT { return nil }
             throw failure(error)
         }
-        state.withLock { $0.semaphore = semaphore }
-        return semaphore
+        return keep(semaphore, isNew: false)
+    }
+
+    /// Keeps a semaphore that was opened, unless another thread has opened it meanwhile.
+    private func keep(_ semaphore: any SegmentSemaphore, isNew: Bool) -> any SegmentSemaphore {
+        state.withLock { state in
+            if isNew { state.madeIt = true }
+            if let other = state.semaphore { return other }
+            state.semaphore = semaphore
+            return semaphore
+        }
     }
 
     private func forget(_ semaphore: any SegmentSemaphore) {
         state.withLock {
-            guard $0.semaphore === semaphore else { return }
+            guard $0.semaphore === semaphore, !$0.isHeld else { return }
             $0 = State()
         }
     }
