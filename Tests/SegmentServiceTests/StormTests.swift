@@ -49,7 +49,7 @@ private func storm(_ kind: KeyKind) throws {
         try entryCount("/proc/self/task") <= threads
     }
     try eventually("the descriptors are closed, seed \(seed)") {
-        try entryCount("/proc/self/fd") == descriptors
+        try entryCount("/proc/self/fd") <= descriptors
     }
     for key in keys { #expect(files(of: key).isEmpty, "seed \(seed)") }
     let own = "\(getpid())"
