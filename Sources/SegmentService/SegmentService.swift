@@ -165,6 +165,7 @@ public final class SegmentService: Sendable {
 
     /// Throws when the host has no such segment.
     func requireSegment(_ name: SegmentName) throws(SegmentError) {
+        if case .key(let key) = name, key.hasSegment { return }
         var host = HostSegments(environment: configuration.environment)
         guard host.segment(name) != nil else {
             throw SegmentError(.notFound, key: name.description)

@@ -84,6 +84,20 @@ extension SegmentName {
 }
 
 extension NativeKey {
+    /// Whether there is a segment of this key. Asks no more than that: who holds it costs a look at
+    /// every process.
+    package var hasSegment: Bool {
+        switch type {
+        case .posix:
+            return SharedMemoryFile.identity(named: posixName) != nil
+        case .systemV(let projectID):
+            guard let file = try? KeyFile.find(value, projectID: projectID) else { return false }
+            return shmget(file.key, 0, 0) != -1
+        case .windows:
+            return false
+        }
+    }
+
     /// Throws when the key cannot name a segment on this system.
     func requireUsable() throws(SegmentError) {
         do throws(KeyIssue) { try validate() } catch {
@@ -92,21 +106,6 @@ extension NativeKey {
         guard type != .windows else {
             throw SegmentError(
                 .keyError, key: description, reason: "Windows keys name nothing here")
-        }
-    }
-}
-
-extension NativeKey {
-    /// Whether a segment has the key now, or something else its name.
-    var namesSegment: Bool {
-        switch type {
-        case .posix:
-            return SharedMemoryFile.identity(named: posixName) != nil
-        case .systemV(let projectID):
-            guard let file = try? KeyFile.find(value, projectID: projectID) else { return false }
-            return shmget(file.key, 0, 0) != -1 || errno == EACCES
-        case .windows:
-            return false
         }
     }
 }

@@ -86,7 +86,11 @@ public final class SegmentLock: Sendable {
                     continue
                 }
                 if taken {
-                    state.withLock { $0.isHeld = true }
+                    state.withLock {
+                        // Somebody who asked may have opened another one meanwhile.
+                        $0.semaphore = semaphore
+                        $0.isHeld = true
+                    }
                     return true
                 }
                 if MonotonicInstant.now >= deadline { return false }
@@ -107,12 +111,7 @@ public final class SegmentLock: Sendable {
             defer { state.isHeld = false }
             return state.isHeld ? state.semaphore : nil
         }
-        guard let semaphore else { return false }
-        guard semaphore.isStillTaken, (try? semaphore.post()) != nil else {
-            semaphore.releaseAfterLoss()
-            return false
-        }
-        return true
+        return semaphore?.giveBack() ?? false
     }
 
     /// Whether the lock is free, without taking it.
@@ -165,16 +164,20 @@ public final class SegmentLock: Sendable {
     /// goes all the same, since the segment does. Where a peer has made a new segment under the name
     /// meanwhile, the lock is that segment's, and is given back only.
     package func remove() {
-        if segmentKey.namesSegment { unlock() } else { remove(byForce: true) }
+        if segmentKey.hasSegment { unlock() } else { remove(byForce: true) }
     }
 
     private func remove(byForce: Bool) {
-        let held = isHeld
         guard let semaphore = (try? openExisting()) ?? nil else { return }
+        let wasCurrent = isCurrent(semaphore)
         // In this order, or somebody takes it in between and believes it to be the lock.
         semaphore.remove(byForce: byForce)
-        if held { unlock() }
+        unlock()
         forget(semaphore)
+        // Replaced by another process: what has the name now goes.
+        guard !wasCurrent, let current = (try? openExisting()) ?? nil else { return }
+        current.remove(byForce: byForce)
+        forget(current)
     }
 
     /// Ends a hold of this object on the lock of a segment that it has let go of, while others have
@@ -188,7 +191,7 @@ public final class SegmentLock: Sendable {
         if let made, made.isStillTaken {
             made.handOver(withFile: segmentKey.value != key.value)
         } else if let made {
-            made.releaseAfterLoss()
+            _ = made.giveBack()
         } else {
             unlock()
         }
@@ -222,11 +225,7 @@ public final class SegmentLock: Sendable {
                 throw SystemCallError(call: "CreateSemaphore", number: ENOSYS)
             }
         } catch { throw failure(error) }
-        state.withLock {
-            $0.semaphore = opened.semaphore
-            $0.madeIt = opened.isNew
-        }
-        return opened.semaphore
+        return keep(opened.semaphore, isNew: opened.isNew)
     }
 
     private func openExisting() throws(SegmentError) -> (any SegmentSemaphore)? {
@@ -247,20 +246,29 @@ public final class SegmentLock: Sendable {
             if error.number == ENOENT { return nil }
             throw failure(error)
         }
-        state.withLock { $0.semaphore = semaphore }
-        return semaphore
+        return keep(semaphore, isNew: false)
+    }
+
+    /// Keeps a semaphore that was opened, unless another thread has opened it meanwhile.
+    private func keep(_ semaphore: any SegmentSemaphore, isNew: Bool) -> any SegmentSemaphore {
+        state.withLock { state in
+            if isNew { state.madeIt = true }
+            if let other = state.semaphore { return other }
+            state.semaphore = semaphore
+            return semaphore
+        }
     }
 
     // A Qt object that made the semaphore takes its name away when it goes, whoever uses it. As long
     // as the segment is there, those who have the semaphore go on among themselves until somebody
     // makes a new one; so do we.
     private func isCurrent(_ semaphore: any SegmentSemaphore) -> Bool {
-        semaphore.isCurrent || (semaphore.isSharedWithoutName && segmentKey.namesSegment)
+        semaphore.isCurrent || (semaphore.isSharedWithoutName && segmentKey.hasSegment)
     }
 
     private func forget(_ semaphore: any SegmentSemaphore) {
         state.withLock {
-            guard $0.semaphore === semaphore else { return }
+            guard $0.semaphore === semaphore, !$0.isHeld else { return }
             $0 = State()
         }
     }

@@ -34,8 +34,11 @@ protocol SegmentSemaphore: AnyObject, Sendable {
     /// - Returns: Whether it was freed.
     func recoverIfStale() -> Bool
 
-    /// Gives back what was taken from a semaphore that is not what others use any more.
-    func releaseAfterLoss()
+    /// Gives back what was taken, also where others use another semaphore by now; not where it was
+    /// reset meanwhile, for then it is given back already.
+    ///
+    /// - Returns: Whether it had kept others out until now.
+    func giveBack() -> Bool
 
     /// Frees the semaphore whoever holds it.
     func free() throws(SystemCallError)

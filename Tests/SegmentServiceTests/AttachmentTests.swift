@@ -249,6 +249,21 @@ import Testing
         }
     }
 
+    @Test func `of a holder whose semaphore was replaced takes the new one with it`() throws {
+        try withSegmentName(.posix) { service, name in
+            let session = try service.open()
+            try service.make(name, session)
+            try service.take(name, session)
+            // What Qt's create() does to a key that exists.
+            unlink("/dev/shm/sem.\(try name.key.posixName)")
+            let other = SegmentLock(ofSegment: try name.key)
+            #expect(try other.tryLock())
+            other.unlock()
+            #expect(try service.drop(name, session))
+            #expect(files(of: try name.key).isEmpty)
+        }
+    }
+
     @Test(arguments: KeyKind.allCases)
     func `of a segment removed by force has the memory until it goes`(kind: KeyKind) throws {
         try withSegmentName(kind) { service, name in

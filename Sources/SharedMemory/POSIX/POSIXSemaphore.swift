@@ -119,9 +119,11 @@ final class POSIXSemaphore: SegmentSemaphore {
         } ?? false
     }
 
-    // Those who wait on the replaced semaphore move on; nobody new can find it.
-    func releaseAfterLoss() {
-        if file.standing == .replaced { _ = unsafe csharedmemory_semaphore_post(mapping.base) }
+    // Those who wait on a replaced semaphore move on; nobody new can find it.
+    func giveBack() -> Bool {
+        let isReplaced = file.standing == .replaced
+        guard isReplaced || state()?.value == 0 else { return false }
+        return unsafe csharedmemory_semaphore_post(mapping.base) == 0 && !isReplaced
     }
 
     func free() throws(SystemCallError) {

@@ -113,13 +113,14 @@ final class SystemVSemaphore: SegmentSemaphore {
 
     func recoverIfStale() -> Bool { false }  // the kernel undoes what a dead process did
 
-    // A reset has freed it already; to post as well would let two in at once.
-    func releaseAfterLoss() {
-        if keyFile.standing == .replaced, csharedmemory_semctl_value(identifier) == 0,
+    // A reset has freed it already; to post as well would let two in at once. One look decides: the
+    // key file may change between two.
+    func giveBack() -> Bool {
+        guard csharedmemory_semctl_value(identifier) == 0,
             csharedmemory_semctl_last_pid(identifier) == getpid()
-        {
-            _ = try? post()
-        }
+        else { return false }
+        let isReplaced = keyFile.standing == .replaced
+        return (try? post()) != nil && !isReplaced
     }
 
     func free() throws(SystemCallError) {
