@@ -39,7 +39,24 @@ struct LockQueue {
     mutating func append(_ waiter: LockWaiter) { waiters.append(waiter) }
 
     /// Takes the one who has waited longest out of the queue.
-    mutating func popFirst() -> LockWaiter? { waiters.isEmpty ? nil : waiters.removeFirst() }
+    ///
+    /// What a session wants done under the lock comes before its own wish to hold it: afterwards it
+    /// would wait for itself.
+    mutating func popFirst() -> LockWaiter? {
+        guard let first = waiters.first else { return nil }
+        guard case .hold = first.purpose, let session = first.session,
+            let index = waiters.firstIndex(where: { $0.session == session && $0.isWork })
+        else { return waiters.removeFirst() }
+        return waiters.remove(at: index)
+    }
+
+    /// Puts one back who was taken out too soon.
+    mutating func putBack(_ waiter: LockWaiter) { waiters.insert(waiter, at: 0) }
+
+    /// Whether a session wants something done under the lock.
+    func hasWork(of session: Session.ID?) -> Bool {
+        session != nil && waiters.contains { $0.session == session && $0.isWork }
+    }
 
     /// Takes one waiter out, wherever it stands.
     ///
@@ -98,6 +115,9 @@ final class LockWaiter: Sendable {
         self.isClient = isClient
         self.purpose = purpose
     }
+
+    /// Whether something is to be done under the lock, and the lock then given on.
+    var isWork: Bool { if case .perform = purpose { true } else { false } }
 
     /// Ends the wait without the lock.
     func fail(_ error: ServiceError) {

@@ -170,9 +170,17 @@ extension SegmentService {
 
     /// Puts a waiter in the queue, and works the semaphore if nobody does.
     func enqueue(_ waiter: LockWaiter, at id: EntryID, _ lock: SegmentLock, wait: Int64?) -> Wait? {
+        var own: LockHolder?
         let start = registry.withLock { registry -> (isFirst: Bool, isHeld: Bool)? in
             guard registry.entries[id] != nil, !(registry.isDraining && waiter.isClient) else {
                 return nil
+            }
+            if waiter.isWork, let holder = registry.entries[id]?.queue.holder,
+                holder.session == waiter.session
+            {
+                registry.entries[id]?.queue.phase = .busy
+                own = holder
+                return (false, true)
             }
             registry.entries[id]?.queue.append(waiter)
             switch registry.entries[id]?.queue.phase {
@@ -185,6 +193,10 @@ extension SegmentService {
         }
         guard let start else {
             waiter.fail(isDraining ? .shuttingDown : .gone)
+            return nil
+        }
+        if let own {
+            work(waiter, under: own, id, lock)
             return nil
         }
         if start.isFirst { drive(id, lock, isHeld: false) }
@@ -204,6 +216,22 @@ extension SegmentService {
             guard let self, let waiter else { return }
             if self.withdraw(waiter, from: id) { self.cancelDeadline(of: waiter) }
         }
+    }
+
+    /// Does what a session wants done under a lock that came to be its own just before. The queue was
+    /// set busy by the caller.
+    private func work(
+        _ waiter: LockWaiter, under holder: LockHolder, _ id: EntryID, _ lock: SegmentLock
+    ) {
+        guard case .perform(let body) = waiter.purpose, body(.success(())) == .held else { return }
+        let isKept = registry.withLock { registry in
+            guard let entry = registry.entries[id], let record = registry.sessions[holder.session],
+                record.attachments[entry.address]?.entry == id
+            else { return false }
+            registry.entries[id]?.queue.phase = .held(holder)
+            return true
+        }
+        if !isKept { _ = giveBack(id, lock) }
     }
 
     private func withdraw(_ waiter: LockWaiter, from id: EntryID) -> Bool {
@@ -302,9 +330,17 @@ extension SegmentService {
     private func serve(_ waiter: LockWaiter, at id: EntryID) -> Service {
         switch waiter.purpose {
         case .hold(let completion):
-            let grant = registry.withLock { registry in registry.grant(waiter.session, id) }
+            var isLater = false
+            let grant = registry.withLock { registry -> LockGrant? in
+                if registry.entries[id]?.queue.hasWork(of: waiter.session) == true {
+                    registry.entries[id]?.queue.putBack(waiter)
+                    isLater = true
+                    return nil
+                }
+                return registry.grant(waiter.session, id)
+            }
             guard let grant else {
-                completion(.failure(.sessionGone))
+                if !isLater { completion(.failure(.sessionGone)) }
                 return .refused
             }
             // Those who came while the semaphore was being waited for have started no watch.

@@ -104,6 +104,24 @@ import Testing
     }
 
     @Test(arguments: KeyKind.allCases)
+    func `does not wait with its going for a lock that its own session asked for before`(
+        kind: KeyKind
+    ) throws {
+        try withSegmentName(kind) { service, name in
+            let (one, two) = (try service.open(), try service.open())
+            try service.make(name, one)
+            try service.join(name, two)
+            try service.take(name, one)
+            let lock = service.beginLock(name, two)
+            let request = service.beginDetach(name, two)
+            try service.unlock(name, session: one)
+            #expect(try !request.answer())
+            #expect(try lock.refusal() == .notAttached)
+            try service.take(name, one, wait: 0)
+        }
+    }
+
+    @Test(arguments: KeyKind.allCases)
     func `cannot be had twice, nor of what is not there`(kind: KeyKind) throws {
         try withSegmentName(kind) { service, name in
             let session = try service.open()
