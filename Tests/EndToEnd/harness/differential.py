@@ -76,11 +76,21 @@ DIFFERENCES = {one.name: one for one in [
         "and it works", "created, or not-found", "called again on Qt",
         "Qt cleans its handle up, and takes that nothing is there for a failure"),
     Difference(
+        "create-forgets-the-segment",
+        "create() with an invalid size by an object that is attached (System V)",
+        "fails, but forgets its handle: its detach() as the last does not destroy the segment",
+        "invalid-size, and nothing has changed", "the segment is removed for Qt",
+        "Qt cleans up before it looks at the size"),
+    Difference(
         "lock-removed-twice",
-        "create() by an object whose semaphore another object has removed",
+        "create() or attach() by an object whose semaphore another object has removed",
         "UnknownError, for its semaphore is gone; once more, and it works",
         "a lock that was removed is made again", "called again on Qt",
         "each object that replaced a semaphore removes it"),
+    Difference(
+        "sticky-lock-error", "attach() after opening the lock failed once",
+        "the same error for ever", "each request opens what it needs",
+        "a new Qt object with the same key takes the place of the old", "Qt looks at the key only"),
     Difference(
         "huge-file-stays", "create() of a POSIX segment larger than the address space",
         "fails and leaves the file", "leaves nothing", "the file is unlinked for Qt",
@@ -121,6 +131,11 @@ DIFFERENCES = {one.name: one for one in [
         "waits for the lock", "attaches after a moment",
         "two worlds: Qt's holder unlocks for the time of the call; mixed: not called on Qt",
         "a holder that never comes back keeps nobody out"),
+    Difference(
+        "peek-waits-for-the-lock", "access without a session under a lock that a Qt object holds",
+        "has no such thing", "stays attached until the lock is free, to see then whether it is last",
+        "the model counts the server's attachment",
+        "only under the lock is it sure that nobody detaches meanwhile"),
     Difference(
         "size-limit", "create() with a size above the server's limit",
         "asks the kernel: already-exists or out of resources", "invalid-size before all else",

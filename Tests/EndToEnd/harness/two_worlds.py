@@ -1,5 +1,5 @@
 """The same calls on real Qt objects and, under other names, on sessions of the server."""
-import base64
+import os
 import uuid
 
 from harness import kernel
@@ -41,18 +41,14 @@ class TwoWorlds:
         self.api, self.qt_process, self.directory, self.debris = api, qt, directory, debris
         self.peer = qt()
 
-    def name(self, kind, stem):
-        if kind == "posix":
-            return kernel.posix_name(stem)
-        make = kernel.systemv_name if kind == "systemv" else kernel.legacy_name
-        return make(stem, self.directory)
-
     def run(self, kinds, steps):
         """The kinds of the two keys, and what to do."""
         stem = "d" + uuid.uuid4().hex
         self.kinds, self.trace = kinds, []
-        self.qt_names = [self.name(kind, f"{stem}q{k}") for k, kind in enumerate(kinds)]
-        self.names = [self.name(kind, f"{stem}h{k}") for k, kind in enumerate(kinds)]
+        self.qt_names = [kernel.make_name(kind, f"{stem}q{k}", self.directory)
+                         for k, kind in enumerate(kinds)]
+        self.names = [kernel.make_name(kind, f"{stem}h{k}", self.directory)
+                      for k, kind in enumerate(kinds)]
         self.files = [KeptKeyFile(name) for name in self.qt_names]
         self.pairs = [Pair(self.peer.segment(self.qt_names[0]), self.api.session())
                       for _ in range(3)]
@@ -82,19 +78,28 @@ class TwoWorlds:
 
     def let_go(self, pair, destroyed):
         """The pair's attachment is gone on both sides."""
+        handle = pair.handle
         pair.mode, pair.size, pair.holds, pair.handle = None, 0, False, None
         last = not self.attached(pair.key)
         require(destroyed == last, "destroyed:", destroyed, "but last:", last)
         name = self.qt_names[pair.key]
+        if last and not name.is_posix and handle is None:
+            self.remove_forgotten(name)
         if last and name.is_posix:
             require(name.exists(), "Qt removed a POSIX segment")
             LEDGER.use("memory-stays")
             self.remove_file(name.memory_file)
         require(name.exists() != last, "Qt's segment exists:", not last)
 
+    def remove_forgotten(self, name):
+        """What Qt should have removed, had it not forgotten its handle."""
+        require(name.exists(), "Qt removed a segment that it had forgotten")
+        LEDGER.use("create-forgets-the-segment")
+        kernel.remove_shared_memory(kernel.shared_memory(kernel.ftok(name.memory_file))["shmid"])
+        self.remove_file(name.memory_file)
+
     @staticmethod
     def remove_file(path):
-        import os
         if os.path.exists(path):
             os.unlink(path)
 
@@ -114,11 +119,14 @@ class TwoWorlds:
         after = kernel.semaphore(kernel.ftok(lock_file))
         if op == "create" or after and (before is None or before["semid"] != after["semid"]):
             pair.made_lock = True
-        self.were_put_back = [file.put_back() for file in self.files]
-        if any(self.were_put_back):
-            LEDGER.use("lock-maker-removes-the-key-file")
+        self.look_at_files()
         self.trace.append(f"    Qt: {reply}")
         return reply
+
+    def look_at_files(self):
+        self.were_put_back = [file.look() for file in self.files]
+        if any(self.were_put_back):
+            LEDGER.use("lock-maker-removes-the-key-file")
 
     def qt_finds(self, pair, op, **fields):
         """create() or attach() on Qt's side, once more where Qt fails over what it did before."""
@@ -126,14 +134,19 @@ class TwoWorlds:
         for _ in range(3):
             gone = pair.handle and not pair.mode and not kernel.shared_memory(pair.handle)
             reply = self.qt(pair, op, **fields)
-            if not pair.mode:
+            if op == "create" or not pair.mode:
                 found = reply["result"] or op == "create" and fields["size"] > 0
-                pair.handle = kernel.ftok(name.memory_file) if found and not name.is_posix else None
-            if gone:
-                require(reply["result"] is False and reply["error"] == pair.error, "Qt:", reply)
+                keeps = found and not name.is_posix
+                pair.handle = (kernel.ftok(name.memory_file) or -1) if keeps else None
+            if gone and reply["result"] is False and reply["error"] == pair.error:
                 LEDGER.use("handle-of-a-gone-segment")
-            elif pair.made_lock and "QSystemSemaphore::cleanHandle" in reply["errorString"]:
+            elif "QSystemSemaphore::cleanHandle" in reply["errorString"]:
                 LEDGER.use("lock-removed-twice")
+                if op == "attach":
+                    LEDGER.use("sticky-lock-error")
+                    pair.qt.destroy()
+                    pair.qt = self.peer.segment(name)
+                    pair.lock_key, pair.made_lock, reply["error"] = None, False, "NoError"
             elif not (op == "attach" and reply["error"] == "NotFound"
                       and self.were_put_back[pair.key]):
                 break
@@ -333,10 +346,13 @@ class TwoWorlds:
             pair.session.end()
             self.api.sessions.remove(pair.session)
         left = [thing for name in self.names
-                for thing in (name.memory_file, name.lock_file) if kernel.os.path.exists(thing)]
+                for thing in (name.memory_file, name.lock_file) if os.path.exists(thing)]
         require(not left, "ours left:", left)
         for pair in self.pairs:
             require(not pair.qt.destroy().get("waiting"), "Qt waits in its destructor")
+            self.look_at_files()
+            if pair.mode:
+                self.let_go(pair, len(self.attached(pair.key)) == 1)
         for name in self.qt_names:
             self.remove_file(name.memory_file)
         for file in self.files:
