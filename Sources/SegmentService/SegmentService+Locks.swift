@@ -200,6 +200,7 @@ extension SegmentService {
             return nil
         }
         if start.isFirst { drive(id, lock, isHeld: false) }
+        if start.isHeld { endLostHold(id, lock) }
         let waits = registry.withLock { $0.entries[id]?.queue.contains(waiter) ?? false }
         guard waits else { return nil }
         if let wait {
@@ -427,6 +428,14 @@ extension SegmentService {
         guard !contended.isEmpty else { return }
         for (id, lock, token) in contended where !lock.isIntact { lose(id, lock, token: token) }
         scheduleWatch()
+    }
+
+    /// Ends the hold of a session if it is one that no longer keeps anybody out, so that whoever
+    /// does not wait is not refused for its sake.
+    private func endLostHold(_ id: EntryID, _ lock: SegmentLock) {
+        let holder = registry.withLock { $0.entries[id]?.queue.holder }
+        guard let holder, !lock.isIntact else { return }
+        lose(id, lock, token: holder.token)
     }
 
     /// Ends a hold that no longer keeps anybody out.

@@ -8,6 +8,7 @@ import pytest
 
 from harness import kernel
 from harness.client import Api
+from harness.differential import LEDGER
 from harness.isolation import isolate
 from harness.qt import QtPeer
 from harness.server import Server
@@ -25,6 +26,13 @@ def pytest_configure(config):
 
 def pytest_report_header():
     return f"shared memory: {isolation}"
+
+
+def pytest_terminal_summary(terminalreporter):
+    """How often each known difference from Qt was met."""
+    if LEDGER.steps:
+        terminalreporter.section("against Qt")
+        terminalreporter.write_line(str(LEDGER))
 
 
 @pytest.hookimpl(hookwrapper=True)

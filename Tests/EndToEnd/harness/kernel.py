@@ -195,3 +195,10 @@ def legacy_name(stem, directory):
         lock_file=f"{directory}/{legacy_stem('systemsem', stem)}",
         id=f"systemv:{memory_file}?legacyKey={stem}",
     )
+
+
+def make_name(kind, stem, directory):
+    """A name of the kind "posix", "systemv" or "legacy"."""
+    if kind == "posix":
+        return posix_name(stem)
+    return (systemv_name if kind == "systemv" else legacy_name)(stem, directory)

@@ -47,11 +47,15 @@ class QtPeer:
         line, self.pending = self.pending.split(b"\n", 1)
         return json.loads(line)
 
-    def call(self, op, deadline=DEADLINE, **fields):
-        """Carry out one request; see qtpeer.py for what there is."""
+    def call_raw(self, op, deadline=DEADLINE, **fields):
+        """Make one request; see qtpeer.py for what there is."""
         self.process.stdin.write(json.dumps({"op": op, **fields}).encode() + b"\n")
         self.process.stdin.flush()
-        reply = self.receive(deadline + 5.0)
+        return self.receive(deadline + 5.0)
+
+    def call(self, op, deadline=DEADLINE, **fields):
+        """Carry out one request, which must be one that can be."""
+        reply = self.call_raw(op, deadline, **fields)
         assert reply["ok"], (op, fields, reply)
         return reply
 
