@@ -148,16 +148,19 @@ public final class SegmentLock: Sendable {
     /// held by this object ends.
     ///
     /// A segment that had lost its name before may have a successor by now: then the lock is the
-    /// successor's and stays.
+    /// successor's, and stays where that uses it.
     ///
     /// A process that detached may have a POSIX semaphore open still: Qt's objects keep it. Its name
     /// goes all the same, since the segment does.
     package func remove() {
-        guard !segmentKey.hasSegment else {
-            unlock()
+        guard segmentKey.hasSegment else {
+            remove(byForce: true)
             return
         }
-        remove(byForce: true)
+        switch key.type {
+        case .posix: remove(byForce: false)  // whoever uses the successor's lock has it open
+        default: unlock()
+        }
     }
 
     private func remove(byForce: Bool) {
