@@ -85,7 +85,9 @@ import Testing
             let id = try service.open(timeToLive: 100)
             for _ in 0..<3 {
                 try service.beginHold(id) {}
-                try eventually("no timer looks at it") { service.timer.scheduledCount == 0 }
+                try eventually("no timer looks at it") {
+                    service.registry.withLock { $0.sessions[id]?.isWatched == false }
+                }
                 service.endHold(id)
                 #expect(service.timer.scheduledCount == 1)
             }
