@@ -30,8 +30,9 @@ struct LockQueue {
 
     var isEmpty: Bool { waiters.isEmpty }
 
-    /// Whether an errand of the service's own waits. One is enough: it looks at how things stand
-    /// when its turn comes.
+    /// Whether an errand of the service's own waits.
+    ///
+    /// One is enough: it looks at how things stand when its turn comes.
     var hasErrand: Bool { waiters.contains { !$0.isClient } }
 
     func contains(_ waiter: LockWaiter) -> Bool { waiters.contains { $0 === waiter } }

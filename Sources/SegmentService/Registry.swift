@@ -12,9 +12,10 @@ struct Registry {
     /// are attached to it.
     var current: [KernelAddress: EntryID] = [:]
 
-    /// The addresses whose segment somebody is making or attaching to just now, to make an entry
-    /// of it, and what waits for that. One at a time: two mappings of ours would each take the
-    /// other for somebody else's.
+    /// The addresses whose segment somebody is making or attaching to just now, to make an entry of
+    /// it, and what waits for that.
+    ///
+    /// One at a time: two mappings of ours would each take the other for somebody else's.
     private var openings: [KernelAddress: [@Sendable () -> Void]] = [:]
 
     /// The plain keys that clients used, by the native value Qt derives from each: a derived name
@@ -91,8 +92,10 @@ struct Registry {
         sessions[id]?.renew(now: now)
     }
 
-    /// When the timer is to look next whether a session has expired; now, if it has. `nil` when there
-    /// is nothing to look for: it is gone, or held, and then the end of the hold has it watched anew.
+    /// When the timer is to look next whether a session has expired; now, if it has.
+    ///
+    /// `nil` when there is nothing to look for: it is gone, or held, and then the end of the hold
+    /// has it watched anew.
     mutating func nextLook(at id: Session.ID, now: MonotonicInstant) -> MonotonicInstant? {
         guard let record = sessions[id] else { return nil }
         guard record.holdCount == 0 else {

@@ -153,8 +153,9 @@ extension SegmentService {
         }
     }
 
-    /// Attaches to a segment that nobody here uses. The caller has begun the opening, which ends
-    /// here.
+    /// Attaches to a segment that nobody here uses.
+    ///
+    /// The caller has begun the opening, which ends here.
     ///
     /// - Returns: `nil` when the name leads elsewhere by now.
     private func look(_ name: SegmentName, at address: KernelAddress, for mode: AccessMode)

@@ -120,8 +120,9 @@ extension SegmentService {
         gate.run(address) { [request] in self.attach(request, at: address) }
     }
 
-    /// Whether the name of a request leads to the address still. The key file may have been removed,
-    /// or made anew, while the request waited for its turn.
+    /// Whether the name of a request leads to the address still.
+    ///
+    /// The key file may have been removed, or made anew, while the request waited for its turn.
     private func leads(_ request: AttachRequest, to address: KernelAddress) throws(ServiceError)
         -> Bool
     {
@@ -218,8 +219,9 @@ extension SegmentService {
         case elsewhere(KernelAddress, SharedSegment, isNew: Bool)
     }
 
-    /// Makes the segment of a request or attaches to it. The caller has begun the opening, which
-    /// ends here.
+    /// Makes the segment of a request or attaches to it.
+    ///
+    /// The caller has begun the opening, which ends here.
     private func open(_ request: AttachRequest, at address: KernelAddress) {
         let opened = segment(for: request, at: address)
         endOpening(address)
@@ -249,6 +251,7 @@ extension SegmentService {
     }
 
     /// Makes an entry of a segment that is open already, or lets the session join the one there is.
+    ///
     /// Runs in the gate of the address.
     private func enter(
         _ shared: SharedSegment, isNew: Bool, _ request: AttachRequest, at address: KernelAddress
@@ -277,7 +280,9 @@ extension SegmentService {
     }
 
     /// The segment of a request: made, or attached to where there is one and that will do.
-    private func found(_ request: AttachRequest) throws(ServiceError) -> (SharedSegment, isNew: Bool) {
+    private func found(_ request: AttachRequest) throws(ServiceError) -> (
+        SharedSegment, isNew: Bool
+    ) {
         guard let creation = request.creation else {
             return (try opened(request.name, request.mode), false)
         }
@@ -289,7 +294,8 @@ extension SegmentService {
                 guard error.code == .alreadyExists else { throw error }
                 guard creation.ifExists == .attach else { throw .exists(request.name) }
             }
-            do throws(ServiceError) { return (try opened(request.name, request.mode), false) } catch {
+            do throws(ServiceError) { return (try opened(request.name, request.mode), false) } catch
+            {
                 guard error.code == .notFound else { throw error }
             }
         }

@@ -219,8 +219,9 @@ extension SegmentService {
         }
     }
 
-    /// Does what a session wants done under a lock that came to be its own just before. The queue was
-    /// set busy by the caller.
+    /// Does what a session wants done under a lock that came to be its own just before.
+    ///
+    /// The queue was set busy by the caller.
     private func work(
         _ waiter: LockWaiter, under holder: LockHolder, _ id: EntryID, _ lock: SegmentLock
     ) {

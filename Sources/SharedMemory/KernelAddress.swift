@@ -84,8 +84,9 @@ extension SegmentName {
 }
 
 extension NativeKey {
-    /// Whether there is a segment of this key. Asks no more than that: who holds it costs a look at
-    /// every process.
+    /// Whether there is a segment of this key.
+    ///
+    /// Asks no more than that: who holds it costs a look at every process.
     package var hasSegment: Bool {
         switch type {
         case .posix:

@@ -345,8 +345,10 @@ public struct Segment: ~Copyable, Sendable {
     /// Whether the segment's name still leads here; false once a peer removed or replaced it.
     public var hasItsName: Bool { memory.hasItsName }
 
-    /// Where the name led when the segment was found by it. A key file may lead elsewhere before
-    /// and after. `nil` for a segment that was found by its number.
+    /// Where the name led when the segment was found by it.
+    ///
+    /// A key file may lead elsewhere before and after. `nil` for a segment that was found by its
+    /// number.
     package var address: KernelAddress? { memory.address }
 
     /// The key file by which the segment was found, apart from its path.

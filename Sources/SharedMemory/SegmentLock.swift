@@ -162,9 +162,16 @@ public final class SegmentLock: Sendable {
     ///
     /// A process that detached may have a POSIX semaphore open still: Qt's objects keep it. Its name
     /// goes all the same, since the segment does. Where a peer has made a new segment under the name
-    /// meanwhile, the lock is that segment's, and is given back only.
+    /// meanwhile, the lock is that segment's, and stays where that uses it.
     package func remove() {
-        if segmentKey.hasSegment { unlock() } else { remove(byForce: true) }
+        guard segmentKey.hasSegment else {
+            remove(byForce: true)
+            return
+        }
+        switch key.type {
+        case .posix: remove(byForce: false)  // whoever uses the successor's lock has it open
+        default: unlock()
+        }
     }
 
     private func remove(byForce: Bool) {

@@ -138,7 +138,8 @@ import Testing
     }
 
     @Test(arguments: KeyKind.allCases)
-    func `that looks when a session comes and goes does not save the segment`(kind: KeyKind) throws {
+    func `that looks when a session comes and goes does not save the segment`(kind: KeyKind) throws
+    {
         try withSegmentName(kind) { service, name in
             let isDone = Atomic(false)
             runThreads(4) { number in

@@ -11,7 +11,9 @@ import Testing
         try withSegmentName(kind) { service, name in
             let sessions = try (0..<5).map { _ in try service.open() }
             #expect(try service.make(name, sessions[0]).isNew)
-            for session in sessions[1...] { #expect(try service.join(name, session).isNew == false) }
+            for session in sessions[1...] {
+                #expect(try service.join(name, session).isNew == false)
+            }
             #expect(try mappingCount(of: name.key) == 1)
             let peek = try service.access(name, session: nil, for: .readOnly)
             #expect(try mappingCount(of: name.key) == 1)
@@ -30,7 +32,8 @@ import Testing
                 #expect(try service.join(name, session).attachment.byteCount == 100)
             }
             #expect(try !service.drop(name, sessions[1]))
-            #expect(refusal { _ = try service.attachment(name, session: sessions[1]) } == .notAttached)
+            #expect(
+                refusal { _ = try service.attachment(name, session: sessions[1]) } == .notAttached)
             #expect(try !service.drop(name, sessions[0]))
             #expect(try service.drop(name, sessions[2]))
             #expect(files(of: try name.key).isEmpty && service.entryCount == 0)
@@ -236,7 +239,8 @@ import Testing
         try withSegmentName(.posix) { service, name in
             let sessions = try (0..<3).map { _ in try service.open() }
             try service.make(name, sessions[0])
-            try service.access(name, session: sessions[0], for: .readWrite).segment.write([1], at: 0)
+            try service.access(name, session: sessions[0], for: .readWrite).segment.write(
+                [1], at: 0)
             unlink("/dev/shm/\(try name.key.posixName)")
             #expect(refusal { try service.join(name, sessions[1]) } == .notFound)
             try service.make(name, sessions[1])
@@ -252,7 +256,8 @@ import Testing
     }
 
     @Test(arguments: [KeyKind.posix, .legacy])
-    func `that outlived its name does not take the new segment's lock with it`(kind: KeyKind) throws {
+    func `that outlived its name does not take the new segment's lock with it`(kind: KeyKind) throws
+    {
         try withSegmentName(kind) { service, name in
             let (old, new) = (try service.open(), try service.open())
             try service.make(name, old)
@@ -345,7 +350,8 @@ import Testing
     }
 
     @Test(arguments: KeyKind.allCases)
-    func `made while the key file changes hands leads to the segment it made`(kind: KeyKind) throws {
+    func `made while the key file changes hands leads to the segment it made`(kind: KeyKind) throws
+    {
         try withSegmentName(kind) { service, name in
             let astray = Atomic<Int>(0)
             runThreads(4) { _ in

@@ -144,7 +144,8 @@ import Testing
     }
 
     @Test(arguments: KeyKind.allCases)
-    func `gives tokens that only grow, to all sessions and over all segments`(kind: KeyKind) throws {
+    func `gives tokens that only grow, to all sessions and over all segments`(kind: KeyKind) throws
+    {
         try withSegmentName(kind) { service, name in
             let sessions = try (0..<4).map { _ in try service.open() }
             for session in sessions { try service.make(name, session, ifExists: .attach) }
@@ -271,7 +272,8 @@ import Testing
         }
     }
 
-    @Test func `is asked for by a session that is attached, and of a segment that has one`() throws {
+    @Test func `is asked for by a session that is attached, and of a segment that has one`() throws
+    {
         try withSegmentName(.posix) { service, name in
             let session = try service.open()
             #expect(try service.beginLock(name, session).refusal() == .notFound)
@@ -293,4 +295,3 @@ import Testing
         }
     }
 }
-

@@ -210,7 +210,8 @@ import Testing
         _ = registry.grant(session, id)
         let described = try #require(
             registry.describe(
-                session, now: milliseconds(250), wall: WallTime(seconds: 10, nanoseconds: 900_000_000)))
+                session, now: milliseconds(250),
+                wall: WallTime(seconds: 10, nanoseconds: 900_000_000)))
         #expect(described.expiresAt == WallTime(seconds: 12, nanoseconds: 150_000_000))
         #expect(described.attachments.map(\.fencingToken) == [5])
         #expect(described.attachments.map(\.onLastDetach) == [.keep])

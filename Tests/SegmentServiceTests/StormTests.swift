@@ -27,7 +27,8 @@ private let marker = Array("here was a session".utf8)
 
 private func storm(_ kind: KeyKind) throws {
     let keys = (0..<3).map { _ in NativeKey.unused(kind) }
-    let seed = getenv("STORM_SEED").flatMap { UInt64(String(cString: $0)) }
+    let seed =
+        getenv("STORM_SEED").flatMap { UInt64(String(cString: $0)) }
         ?? .random(in: 0...99_999)
     let service = SegmentService(configuration: .init(environment: .current()))
     try #require(service.start())
@@ -115,5 +116,7 @@ private func use(_ service: SegmentService, _ name: SegmentName, _ session: Sess
 }
 
 extension SeededGenerator {
-    fileprivate mutating func next(upTo limit: Int) -> Int { Int.random(in: 0..<limit, using: &self) }
+    fileprivate mutating func next(upTo limit: Int) -> Int {
+        Int.random(in: 0..<limit, using: &self)
+    }
 }

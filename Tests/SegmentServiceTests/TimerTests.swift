@@ -13,7 +13,8 @@ import Testing
         try body(timer)
     }
 
-    @Test func `calls in the order of the instants, and of the calls where they are equal`() throws {
+    @Test func `calls in the order of the instants, and of the calls where they are equal`() throws
+    {
         try withTimer { timer in
             let order = Reports<Int>()
             let start = MonotonicInstant.now.advanced(byMilliseconds: 30)
