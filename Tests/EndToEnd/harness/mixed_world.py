@@ -77,6 +77,7 @@ class MixedWorld:
                 method(number, *arguments)
                 self.settle()
                 self.check_kernel()
+                self.file.look()
             self.finish()
         except AssertionError as problem:
             problem.trace = self.trace
