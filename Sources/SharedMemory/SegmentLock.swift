@@ -81,7 +81,7 @@ public final class SegmentLock: Sendable {
                     taken = try semaphore.wait(until: min(deadline, slice))
                 }
                 guard isCurrent(semaphore) else {
-                    if taken { try semaphore.post() }
+                    if taken { try semaphore.giveUp(isOwner: state.withLock { $0.madeIt }) }
                     forget(semaphore)
                     continue
                 }

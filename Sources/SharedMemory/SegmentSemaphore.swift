@@ -12,6 +12,9 @@ protocol SegmentSemaphore: AnyObject, Sendable {
 
     func post() throws(SystemCallError)
 
+    /// Gives back a semaphore that newcomers do not find any more; whoever made it removes it.
+    func giveUp(isOwner: Bool) throws(SystemCallError)
+
     /// Whether whoever opens the key now gets this semaphore.
     var isCurrent: Bool { get }
 

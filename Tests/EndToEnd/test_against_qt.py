@@ -26,7 +26,8 @@ def test_two_worlds_agree(api, qt, temporary_directory, no_debris):
                     rounds=40, length=40)
 
 
-def test_a_mixed_world_does_as_the_model_says(api, qt, temporary_directory, no_debris):
-    world = MixedWorld(api, qt, temporary_directory, no_debris)
+def test_a_mixed_world_does_as_the_model_says(server, api, qt, temporary_directory,
+                                              no_debris):
+    world = MixedWorld(server, api, qt, temporary_directory, no_debris)
     check_sequences(world, lambda random: [random.choice(KINDS)], MIXED_WORLD, QT + HTTP,
                     rounds=40, length=40)

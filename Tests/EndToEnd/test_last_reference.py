@@ -115,6 +115,24 @@ def test_qt_can_begin_again_after_the_segment_was_destroyed(api, peer, name, no_
     assert not no_debris.new()
 
 
+def test_a_semaphore_whose_key_file_qt_removed_is_not_left(api, peer, names, no_debris):
+    name = names["legacy"]
+    segment, session, other = peer.segment(name), api.session(), api.session()
+    assert segment.fails_to("attach") == "NotFound"  # and makes semaphore and key file
+    session.create(name)
+    session.detach(name)  # removes them
+    session.create(name)
+    other.attach(name)
+    os.link(name.lock_file, name.lock_file + ".kept")  # so that the next has another inode
+    segment.destroy()  # removes the key file of ours
+    segment = peer.segment(name).attach()
+    other.detach(name)
+    segment.destroy()
+    session.detach(name)
+    os.unlink(name.lock_file + ".kept")
+    assert not no_debris.new()
+
+
 def test_two_sessions_and_a_qt_process_each_keep_it_alive(api, peer, name, no_debris):
     first, second, segment = api.session(), api.session(), peer.segment(name)
     first.create(name)

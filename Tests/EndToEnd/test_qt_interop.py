@@ -225,6 +225,18 @@ def test_force_breaks_a_lock_that_qt_holds(api, both, name):
 
 # HTTP holds the lock
 
+def test_a_lock_that_qt_s_create_took_away_is_refused_to_nobody(api, peer, name):
+    first, second = api.session(), api.session()
+    first.create(name)
+    second.attach(name)
+    first.lock(name)
+    other = peer.segment(name)
+    assert other.fails_to("create", size=64) == "AlreadyExists"
+    second.lock(name, wait_ms=0)
+    first.unlock(name, expect=(409, "not-locked"))
+    second.unlock(name)
+
+
 def test_qt_waits_for_a_lock_that_http_holds(both, name):
     segment, session = both
     session.lock(name)

@@ -75,6 +75,11 @@ final class SystemVSemaphore: SegmentSemaphore {
 
     func post() throws(SystemCallError) { _ = try change(by: 1, within: nil) }
 
+    // Held, so nobody else is inside; whoever waits is told by EIDRM and finds the next one.
+    func giveUp(isOwner: Bool) throws(SystemCallError) {
+        if isOwner { remove(byForce: false) } else { try post() }
+    }
+
     private func change(by amount: Int16, within span: timespec?) throws(SystemCallError) -> Bool {
         var limit = span ?? timespec()
         let answer = unsafe withUnsafePointer(to: &limit) {

@@ -83,9 +83,11 @@ DIFFERENCES = {one.name: one for one in [
         "Qt cleans up before it looks at the size"),
     Difference(
         "lock-removed-twice",
-        "create() or attach() by an object whose semaphore another object has removed",
+        "create() or attach() by an object that made the System V lock, which went since, with "
+        "another object or with the segment",
         "UnknownError, for its semaphore is gone; once more, and it works",
-        "a lock that was removed is made again", "called again on Qt",
+        "a lock that was removed is made again",
+        "two worlds: called again on Qt; mixed: a new Qt object takes its place",
         "each object that replaced a semaphore removes it"),
     Difference(
         "sticky-lock-error", "attach() after opening the lock failed once",

@@ -10,6 +10,7 @@ from harness.keyfile import KeptKeyFile
 from harness.waiting import wait_until
 
 GETVAL = 12
+GETNCNT = 14
 QT = [0, 1]
 HTTP = [2, 3]
 
@@ -42,8 +43,9 @@ class MixedWorld:
 
     kind = "mixed"
 
-    def __init__(self, api, qt, directory, debris):
-        self.api, self.start_qt, self.directory, self.debris = api, qt, directory, debris
+    def __init__(self, server, api, qt, directory, debris):
+        self.server, self.api, self.start_qt = server, api, qt
+        self.directory, self.debris = directory, debris
         self.processes = [qt(), qt()]
 
     def run(self, kinds, steps):
@@ -56,6 +58,7 @@ class MixedWorld:
         self.hold = None        # (session's object, semaphore) as the server sees it
         self.is_lost = False    # whether Qt took that hold away
         self.pending = False    # the server still has the memory, for want of the lock
+        self.errand = False     # it waits for the lock to see whether to let go of the memory
         self.spares = False     # and will leave the segment that nobody used
         self.token = 0
         self.was_killed = False
@@ -74,6 +77,7 @@ class MixedWorld:
                 method(number, *arguments)
                 self.settle()
                 self.check_kernel()
+                self.file.look()
             self.finish()
         except AssertionError as problem:
             problem.trace = self.trace
@@ -168,10 +172,19 @@ class MixedWorld:
 
     def settle(self):
         """What the server does by itself once it can have the lock."""
-        if self.pending and self.holder() is None and self.http_holder() is None:
+        if self.holder() is not None or self.http_holder() is not None:
+            return
+        self.errand = False
+        if self.pending:
             self.pending = False
+            wait_until(lambda: not self.server_has_it(), 2.0, "that the server lets go")
             if not self.qt_attached() and not self.spares:
                 self.vanish()
+
+    def server_has_it(self):
+        """Whether the server maps the memory (POSIX; the kernel counts the others)."""
+        with open(f"/proc/{self.server.pid}/maps", encoding="utf-8") as file:
+            return self.is_posix and f"{self.name.memory_file}\n" in file.read()
 
     def check_kernel(self):
         def agrees():
@@ -204,25 +217,23 @@ class MixedWorld:
 
     # Qt.
 
-    def qt(self, i, op, **fields):
+    def qt(self, i, op, uses_lock=True, **fields):
         one = self.objects[i]
         before = self.semaphore()
         reply = one.segment.call(op, timeoutMs=1500, **fields)
         require(not reply.get("waiting"), "Qt waits in", op)
         self.trace.append(f"    Qt: {reply}")
-        self.qt_after(one, op, before)
+        self.qt_after(one, op, before, uses_lock)
         return reply
 
-    def qt_after(self, one, op, before):
+    def qt_after(self, one, op, before, uses_lock):
         """What the call did to lock and key file."""
         after = self.semaphore()
         if op == "create" or after != before and after is not None and op != "destroy":
             one.made_lock = True
-        if op in ("create", "attach", "lock", "unlock", "detach"):
-            opened = one.lock is not None or op in ("create", "attach")
-            if op == "create" or opened and (
-                    one.lock is None or not self.is_posix and not self.is_there(one.lock)):
-                one.lock = after
+        if op == "create" or uses_lock and (
+                one.lock is None or not self.is_posix and not self.is_there(one.lock)):
+            one.lock = after
         if self.file.look():
             LEDGER.use("lock-maker-removes-the-key-file")
         if self.hold and not self.is_lost:
@@ -305,7 +316,7 @@ class MixedWorld:
     def qt_attach(self, i, mode):
         one = self.objects[i]
         if one.mode:
-            require(self.qt(i, "attach", mode=mode)["result"] is False, "attached twice")
+            require(self.qt(i, "attach", False, mode=mode)["result"] is False, "attached twice")
             return
         if self.qt_blocks(i):
             return
@@ -334,7 +345,7 @@ class MixedWorld:
     def qt_detach(self, i):
         one = self.objects[i]
         if one.mode is None:
-            require(self.qt(i, "detach")["result"] is False, "detached twice")
+            require(self.qt(i, "detach", False)["result"] is False, "detached twice")
         elif not self.qt_blocks(i):
             held = self.qt_holds(i)
             if held is not None:
@@ -352,7 +363,7 @@ class MixedWorld:
 
     def qt_unlock(self, i):
         held = self.qt_holds(i)
-        reply = self.qt(i, "unlock")
+        reply = self.qt(i, "unlock", held is not None)
         require(reply["result"] is (held is not None), "Qt:", reply, "held:", held)
         if held is not None:
             self.holders.pop(held, None)
@@ -377,7 +388,7 @@ class MixedWorld:
                 holder in QT and holder != i for holder in self.holders.values()):
             LEDGER.use("lock-removed-under-its-users")
             return True
-        return one.made_lock and self.pending  # the server is about to use that very lock
+        return one.made_lock and self.errand  # the server waits for that very lock
 
     def qt_set_key(self, i, _):
         """Set the key that the object has."""
@@ -387,19 +398,26 @@ class MixedWorld:
         held = self.qt_holds(i)
         if held is not None:
             del self.holders[held]
+        was_attached = bool(one.mode)
         if one.mode:
             LEDGER.use("same-key-detaches")
             self.qt_let_go(i)
         else:
             self.forget_orphan(one)
-        reply = self.qt(i, "setKey", **self.name.qt)
+        reply = self.qt(i, "setKey", was_attached, **self.name.qt)
         require(reply["attached"] is False, "Qt:", reply)
+
+    def await_calm(self):
+        """A refused request may leave a thread of the server at the semaphore for a moment."""
+        if not self.is_posix and not self.errand and self.semaphore() is not None:
+            wait_until(lambda: kernel.libc.semctl(self.semaphore(), 0, GETNCNT) <= 0, 1.0)
 
     def qt_destroy(self, i):
         """The destructor; a new object takes its place."""
         one = self.objects[i]
         if one.mode and self.qt_blocks(i) or self.lock_is_needed(i):
             return
+        self.await_calm()
         held = self.qt_holds(i)
         if held is not None:
             self.holders.pop(held, None)
@@ -411,7 +429,7 @@ class MixedWorld:
         require(not reply.get("waiting"), "Qt waits in its destructor")
         one.segment = one.process.segment(self.name)
         one.fresh()
-        self.qt_after(one, "destroy", None)
+        self.qt_after(one, "destroy", None, False)
 
     def qt_kill(self, i):
         """kill -9; a new process takes its place."""
@@ -604,7 +622,7 @@ class MixedWorld:
             self.drop_hold()
         if had and not self.http_attached():
             if refused:
-                self.pending, self.spares = True, False
+                self.pending, self.errand, self.spares = True, True, False
             else:
                 if not held:
                     self.end_lost_hold()
@@ -631,7 +649,7 @@ class MixedWorld:
             each["id"][:8] for each in self.api.get("/v1/sessions").json["sessions"]}, 5)
         if not self.http_attached():
             if refused:
-                self.pending, self.spares = True, False
+                self.pending, self.errand, self.spares = True, True, False
             elif not self.qt_attached():
                 self.vanish()
 
@@ -642,7 +660,7 @@ class MixedWorld:
         if self.exists and not self.http_attached() and not self.pending and self.holder() is not None:
             LEDGER.use("peek-waits-for-the-lock")
             self.spares = not self.is_used()
-            self.pending = True
+            self.pending = self.errand = True
 
     def peek(self, _, offset, length, __):
         answer = self.http(self.api.get(
@@ -696,6 +714,7 @@ class MixedWorld:
         for i in QT:
             if self.qt_holds(i) is not None:
                 self.qt_unlock(i)
+        self.settle()
         for j in HTTP:
             if self.objects[j].mode:
                 octets = self.objects[j].session.read(self.name, expect=200).body
