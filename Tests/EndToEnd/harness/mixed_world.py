@@ -739,15 +739,21 @@ class MixedWorld:
                 one.stream.close()
             one.session.end(expect=None)
             self.api.sessions.remove(one.session)
-        wait_until(lambda: not self.name.exists(), 2)
         self.file.forget()
-        left = self.debris.new()
-        memories = self.debris.memories()
-        require(not memories, "left:", memories)
-        if left:
-            require(not was_last or self.was_killed, "left:", left)
+        self.require_gone(self.debris.memories)
+        if not self.was_killed and was_last:
+            self.require_gone(self.debris.new)
+        elif self.debris.new():
             LEDGER.use("kill-leaves" if self.was_killed else "lock-of-ours-stays")
         self.debris.clean()
+
+    @staticmethod
+    def require_gone(things):
+        """A stream's end is noticed in its own time."""
+        try:
+            wait_until(lambda: not things(), 2.0)
+        except AssertionError:
+            require(False, "left:", things())
 
     def clean(self):
         """After a failure: everything anew."""

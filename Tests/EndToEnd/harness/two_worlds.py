@@ -144,6 +144,7 @@ class TwoWorlds:
                 LEDGER.use("lock-removed-twice")
                 if op == "attach":
                     LEDGER.use("sticky-lock-error")
+                if not pair.mode:  # another create() might remake the key file
                     pair.qt.destroy()
                     pair.qt = self.peer.segment(name)
                     pair.lock_key, pair.made_lock, reply["error"] = None, False, "NoError"
