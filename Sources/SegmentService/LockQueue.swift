@@ -3,8 +3,8 @@ import Synchronization
 
 /// The lock of one segment as the sessions see it: who holds it, and who waits in which order.
 ///
-/// Only rules; the semaphore itself is worked by `drive` of the service. Exactly one thread at a time may
-/// do that: the one that found the queue ``Phase/idle`` or ended a holder, and set it
+/// Only rules; the semaphore itself is worked by `drive` of the service. Exactly one thread at a
+/// time may do that: the one that found the queue ``Phase/idle`` or ended a holder, and set it
 /// ``Phase/busy``.
 struct LockQueue {
     enum Phase {

@@ -79,6 +79,11 @@ public struct HostSegments: ~Copyable {
             byteCount: row.byteCount,
             owner: .init(user: row.user, group: row.group, mode: row.permissions & 0o777),
             creatorProcess: row.creator > 0 ? row.creator : nil,
+            lastProcess: row.lastProcess > 0 ? row.lastProcess : nil,
+            lastAttachedAt: row.attachedAt > 0
+                ? WallTime(seconds: row.attachedAt, nanoseconds: 0) : nil,
+            lastDetachedAt: row.detachedAt > 0
+                ? WallTime(seconds: row.detachedAt, nanoseconds: 0) : nil,
             createdAt: WallTime(seconds: row.changedAt, nanoseconds: 0),
             identifier: row.identifier,
             holderCount: row.attachCount,
@@ -121,6 +126,9 @@ public struct HostSegments: ~Copyable {
             byteCount: file.byteCount,
             owner: .init(user: file.owner, group: file.group, mode: file.permissions & 0o777),
             creatorProcess: nil,
+            lastProcess: nil,
+            lastAttachedAt: nil,
+            lastDetachedAt: nil,
             createdAt: knowsBirth ? WallTime(seconds: seconds, nanoseconds: nanoseconds) : nil,
             identifier: nil,
             holderCount: holderCount,
@@ -139,9 +147,12 @@ private struct SystemVRow {
     let permissions: UInt32
     let byteCount: Int
     let creator: Int
+    let lastProcess: Int
     let attachCount: Int
     let user: UInt32
     let group: UInt32
+    let attachedAt: Int64
+    let detachedAt: Int64
     let changedAt: Int64
 
     var isMarkedForRemoval: Bool { permissions & 0o1000 != 0 }
@@ -153,8 +164,10 @@ private struct SystemVRow {
         }
         guard fields.count >= 14, let key = Int64(fields[0]), let identifier = CInt(fields[1]),
             let permissions = UInt32(fields[2], radix: 8), let byteCount = Int(fields[3]),
-            let creator = Int(fields[4]), let attachCount = Int(fields[6]),
+            let creator = Int(fields[4]), let lastProcess = Int(fields[5]),
+            let attachCount = Int(fields[6]),
             let user = UInt32(fields[7]), let group = UInt32(fields[8]),
+            let attachedAt = Int64(fields[11]), let detachedAt = Int64(fields[12]),
             let changedAt = Int64(fields[13])
         else { return nil }
         self.key = key_t(truncatingIfNeeded: key)
@@ -162,9 +175,12 @@ private struct SystemVRow {
         self.permissions = permissions
         self.byteCount = byteCount
         self.creator = creator
+        self.lastProcess = lastProcess
         self.attachCount = attachCount
         self.user = user
         self.group = group
+        self.attachedAt = attachedAt
+        self.detachedAt = detachedAt
         self.changedAt = changedAt
     }
 }

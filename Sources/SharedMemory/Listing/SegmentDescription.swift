@@ -12,6 +12,16 @@ public struct SegmentDescription: Sendable {
     /// The process that made it, where the kernel knows that and can see it from here.
     public let creatorProcess: Int?
 
+    /// The process that last attached to or detached from a System V segment, where it can be seen
+    /// from here.
+    public let lastProcess: Int?
+
+    /// When a System V segment was last attached to; `nil` when it never was.
+    public let lastAttachedAt: WallTime?
+
+    /// When a System V segment was last detached from; `nil` when it never was.
+    public let lastDetachedAt: WallTime?
+
     /// When it was made, as far as the kernel keeps that: for System V the last change.
     public let createdAt: WallTime?
 

@@ -21,6 +21,22 @@ import Testing
         }
     }
 
+    @Test(arguments: [KeyKind.systemV, .legacy])
+    func `tells who used a System V segment last, and when`(kind: KeyKind) throws {
+        try withTemporaryKey(kind) { key in
+            let before = WallTime.now.seconds
+            let one = try Segment.create(key, byteCount: 10)
+            let found = try #require(Self.find(key))
+            #expect(found.creatorProcess == Int(getpid()))
+            #expect(found.lastProcess == Int(getpid()))
+            #expect(try #require(found.lastAttachedAt).seconds >= before)
+            #expect(found.lastDetachedAt == nil)
+            do { _ = try Segment.attach(key) }
+            #expect(try #require(Self.find(key)?.lastDetachedAt).seconds >= before)
+            #expect(try one.detach())
+        }
+    }
+
     @Test(arguments: KeyKind.allCases)
     func `tells an orphan`(kind: KeyKind) throws {
         try withTemporaryKey(kind) { key in
