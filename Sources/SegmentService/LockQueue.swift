@@ -30,6 +30,11 @@ struct LockQueue {
 
     var isEmpty: Bool { waiters.isEmpty }
 
+    /// Whether a thread works the semaphore for waiters who have all left.
+    var isLingering: Bool {
+        if case .busy = phase { waiters.isEmpty && !isServing } else { false }
+    }
+
     /// Whether an errand of the service's own waits.
     ///
     /// One is enough: it looks at how things stand when its turn comes.

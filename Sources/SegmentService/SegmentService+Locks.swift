@@ -124,7 +124,13 @@ extension SegmentService {
                 return LockStatus(
                     state: isOurs ? .session : .free, sessionName: holderName, waiting: waiting)
             }
-            let isFree = lock.isHeld ? false : try lock.isFree()
+            var isFree = lock.isHeld ? false : try lock.isFree()
+            // Those who waited have left, and the thread that waited in the kernel for them may have
+            // it for an instant.
+            for _ in 0..<5 where !isFree && queue.isLingering {
+                pause(microseconds: 1_000)
+                isFree = lock.isHeld ? false : try lock.isFree()
+            }
             return LockStatus(
                 state: isFree ? .free : .external, sessionName: nil, waiting: waiting)
         } catch { throw ServiceError(error) }

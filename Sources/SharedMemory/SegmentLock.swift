@@ -125,7 +125,7 @@ public final class SegmentLock: Sendable {
             guard !isHeld else { return false }
             do throws(SystemCallError) {
                 if isCurrent(semaphore) { return try semaphore.isFree() || semaphore.isAbandoned() }
-                forget(semaphore)
+                abandon(semaphore)
             } catch {
                 guard error.number == EIDRM else { throw failure(error) }
                 forget(semaphore)
@@ -137,7 +137,7 @@ public final class SegmentLock: Sendable {
     public var exists: Bool {
         while let semaphore = (try? openExisting()) ?? nil {
             if isHeld || isCurrent(semaphore) { return true }
-            forget(semaphore)
+            abandon(semaphore)
         }
         return false
     }
@@ -271,6 +271,14 @@ public final class SegmentLock: Sendable {
     // makes a new one; so do we.
     private func isCurrent(_ semaphore: any SegmentSemaphore) -> Bool {
         semaphore.isCurrent || (semaphore.isSharedWithoutName && segmentKey.hasSegment)
+    }
+
+    /// Turns away from a semaphore that newcomers do not find; one that this object made goes, unless
+    /// somebody is inside.
+    private func abandon(_ semaphore: any SegmentSemaphore) {
+        let isOurs = state.withLock { $0.semaphore === semaphore && $0.madeIt && !$0.isHeld }
+        if isOurs, (try? semaphore.tryWait()) == true { try? semaphore.giveUp(isOwner: true) }
+        forget(semaphore)
     }
 
     private func forget(_ semaphore: any SegmentSemaphore) {
