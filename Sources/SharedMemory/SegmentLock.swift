@@ -77,7 +77,7 @@ public final class SegmentLock: Sendable {
                     taken = try semaphore.wait(until: min(deadline, slice))
                 }
                 guard semaphore.isCurrent else {
-                    if taken { try semaphore.giveUp(isOwner: state.withLock { $0.madeIt }) }
+                    if taken { try semaphore.giveUp(isOwner: isOwner) }
                     forget(semaphore)
                     continue
                 }
@@ -120,6 +120,7 @@ public final class SegmentLock: Sendable {
             guard !isHeld else { return false }
             do throws(SystemCallError) {
                 if semaphore.isCurrent { return try semaphore.isFree() || semaphore.isAbandoned() }
+                if isOwner, try semaphore.tryWait() { try semaphore.giveUp(isOwner: true) }
                 forget(semaphore)
             } catch {
                 guard error.number == EIDRM else { throw failure(error) }
@@ -207,6 +208,8 @@ public final class SegmentLock: Sendable {
         state.withLock { $0.semaphore = semaphore }
         return semaphore
     }
+
+    private var isOwner: Bool { state.withLock { $0.madeIt } }
 
     private func forget(_ semaphore: any SegmentSemaphore) {
         state.withLock {
