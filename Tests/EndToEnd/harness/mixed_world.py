@@ -164,8 +164,6 @@ class MixedWorld:
         """Qt replaced or removed the semaphore: what the server's session held is no lock now."""
         if self.hold:
             self.is_lost = True
-            if not self.is_posix:  # those who have the POSIX one open still find it taken
-                self.holders.pop(self.hold[1], None)
 
     def vanish(self):
         self.exists, self.data = False, b""
@@ -238,7 +236,8 @@ class MixedWorld:
             LEDGER.use("lock-maker-removes-the-key-file")
         if self.hold and not self.is_lost:
             gone = (self.semaphore() != self.hold[1] if self.is_posix
-                    else not self.is_there(self.hold[1]))
+                    else not self.is_there(self.hold[1])
+                    or os.path.exists(self.name.lock_file) and self.semaphore() != self.hold[1])
             if gone:
                 LEDGER.use("lock-removed-under-its-users")
                 self.take_hold_away()
@@ -465,8 +464,8 @@ class MixedWorld:
             self.drop_hold()
 
     def drop_hold(self):
-        if self.hold and (self.is_posix or not self.is_lost):
-            self.holders.pop(self.hold[1], None)
+        if self.hold and self.holders.get(self.hold[1]) == self.hold[0]:
+            del self.holders[self.hold[1]]  # those who have it open found it taken until now
         self.hold, self.is_lost = None, False
 
     def took_lock(self):
@@ -657,7 +656,8 @@ class MixedWorld:
 
     def peeked(self):
         """The server lets go of what it looked at under the lock."""
-        if self.exists and not self.http_attached() and not self.pending and self.holder() is not None:
+        has_it = self.http_attached() or self.pending
+        if self.exists and not has_it and self.holder() is not None:
             LEDGER.use("peek-waits-for-the-lock")
             self.spares = not self.is_used()
             self.pending = self.errand = True
