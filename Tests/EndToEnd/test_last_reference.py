@@ -115,7 +115,8 @@ def test_qt_can_begin_again_after_the_segment_was_destroyed(api, peer, name, no_
     assert not no_debris.new()
 
 
-def test_a_semaphore_whose_key_file_qt_removed_is_not_left(api, peer, names, no_debris):
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_a_semaphore_whose_key_file_qt_removed_is_not_left(api, peer, names, no_debris, is_asked):
     name = names["legacy"]
     segment, session, other = peer.segment(name), api.session(), api.session()
     assert segment.fails_to("attach") == "NotFound"  # and makes semaphore and key file
@@ -126,6 +127,8 @@ def test_a_semaphore_whose_key_file_qt_removed_is_not_left(api, peer, names, no_
     os.link(name.lock_file, name.lock_file + ".kept")  # so that the next has another inode
     segment.destroy()  # removes the key file of ours
     segment = peer.segment(name).attach()
+    if is_asked:
+        api.lock_state(name)
     other.detach(name)
     segment.destroy()
     session.detach(name)

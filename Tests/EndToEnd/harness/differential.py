@@ -135,7 +135,8 @@ DIFFERENCES = {one.name: one for one in [
         "a holder that never comes back keeps nobody out"),
     Difference(
         "peek-waits-for-the-lock", "access without a session under a lock that a Qt object holds",
-        "has no such thing", "stays attached until the lock is free, to see then whether it is last",
+        "has no such thing",
+        "stays attached until the lock is free, to see then whether it is last",
         "the model counts the server's attachment",
         "only under the lock is it sure that nobody detaches meanwhile"),
     Difference(

@@ -26,7 +26,7 @@ class Pair:
         self.mode = None
         self.size = 0
         self.holds = False
-        self.lock_key = None  # whose lock Qt's object has open: changed by create() and attach() only
+        self.lock_key = None  # whose lock Qt's object has open; create() and attach() change it
         self.made_lock = False
         self.handle = None  # the System V key that Qt's object has in mind
         self.error = "NoError"
@@ -146,6 +146,7 @@ class TwoWorlds:
                     LEDGER.use("sticky-lock-error")
                 if not pair.mode:  # another create() might remake the key file
                     pair.qt.destroy()
+                    self.look_at_files()
                     pair.qt = self.peer.segment(name)
                     pair.lock_key, pair.made_lock, reply["error"] = None, False, "NoError"
             elif not (op == "attach" and reply["error"] == "NotFound"
