@@ -45,11 +45,12 @@ DIFFERENCES = {one.name: one for one in [
         "already-exists", "not called on Qt", "what Qt does here depends on the file system"),
     Difference(
         "lock-maker-removes-the-key-file",
-        "the object that made a native System V lock goes or gets another key",
-        "removes the key file, with others attached: newcomers do not find the segment",
+        "an object that made or reset a System V lock goes or gets another key",
+        "removes the key file by name, whoever uses it: newcomers find another lock, and with a "
+        "native key no segment",
         "keeps the key file as long as the segment",
         "the file is put back under its name, the same inode, as if Qt had left it",
-        "segment and lock share the file"),
+        "the model stays exact; for a native key, segment and lock share the file"),
     Difference(
         "lock-removed-under-its-users", "a Qt object that made the lock goes or gets another key",
         "removes the semaphore, whoever uses or holds it", "removes it with the segment only",

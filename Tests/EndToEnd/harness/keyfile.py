@@ -15,6 +15,7 @@ class KeptKeyFile:
         self.name = name
         self.copies = {}
         self.key = None
+        self.lock_key = None
 
     def copy(self, path):
         """A second name for what the file is now."""
@@ -27,17 +28,18 @@ class KeptKeyFile:
             os.link(path, self.copies[inode])
 
     def look(self):
-        """Look at the files after a call of Qt.
+        """Look at the files after a call.
 
-        Returns whether the key file of a native key had to be put back, which serves segment and
-        lock: the lock's maker removes it, whoever uses the segment.
+        Returns whether one had to be put back: that of a native key, which serves segment and lock,
+        or that of a legacy key's lock, while its semaphore lives. Makers of a lock remove the file
+        by name, whoever uses it.
         """
         if self.name.is_posix:
             return False
         for path in {self.name.memory_file, self.name.lock_file}:
             self.copy(path)
         if self.name.kind != "systemv":
-            return False
+            return self.look_at_lock()
         now = kernel.ftok(self.name.memory_file)
         if self.key and now != self.key and kernel.shared_memory(self.key):
             new = self.copies[self.inode] + ".new"
@@ -48,8 +50,17 @@ class KeptKeyFile:
         self.inode = os.stat(self.name.memory_file).st_ino if self.key else None
         return False
 
+    def look_at_lock(self):
+        now = kernel.ftok(self.name.lock_file)
+        if now is None and self.lock_key and kernel.semaphore(self.lock_key):
+            os.link(self.copies[self.lock_inode], self.name.lock_file)
+            return True
+        if kernel.semaphore(now):
+            self.lock_key, self.lock_inode = now, os.stat(self.name.lock_file).st_ino
+        return False
+
     def forget(self):
         """Let the inodes go."""
         for copy in self.copies.values():
             os.unlink(copy)
-        self.copies, self.key = {}, None
+        self.copies, self.key, self.lock_key = {}, None, None

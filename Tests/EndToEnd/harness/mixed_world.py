@@ -24,7 +24,7 @@ class QtSide:
 
     def fresh(self):
         self.mode = None
-        self.has_handle = False    # of the segment (System V)
+        self.handle = None      # the System V key of the segment that it has in mind
         self.lock = None           # which semaphore it has open
         self.made_lock = False
         self.made_array = None
@@ -102,6 +102,10 @@ class MixedWorld:
                 return None
         entry = kernel.semaphore(kernel.ftok(self.name.lock_file))
         return entry and entry["semid"]
+
+    def key(self):
+        """The System V key of the segment."""
+        return None if self.is_posix else kernel.ftok(self.name.memory_file)
 
     def is_there(self, semaphore):
         """Whether a System V array is still there."""
@@ -241,7 +245,7 @@ class MixedWorld:
             one.made_lock = True
         if op == "create" or uses_lock and (
                 one.lock is None or not self.is_posix and not self.is_there(one.lock)):
-            one.lock = after
+            one.lock = after or one.lock  # None: the server has just removed what Qt had open
         if self.file.look():
             LEDGER.use("lock-maker-removes-the-key-file")
         if self.hold and not self.is_lost:
@@ -257,20 +261,20 @@ class MixedWorld:
 
     def forget_orphan(self, one):
         """What Qt does first in create() and attach()."""
-        if self.is_posix or not one.has_handle or one.mode:
+        if self.is_posix or not one.handle or one.mode:
             return
-        if self.exists and not self.is_used():
+        if self.exists and not self.is_used() and kernel.shared_memory(one.handle):
             LEDGER.use("orphan-destroyed-on-the-way")
             self.was_left_to_qt = True
             self.vanish()
-        one.has_handle = False
+        one.handle = None
 
     def is_stale(self, i):
         """Whether this Qt object's handles are of things that are gone, so that Qt stumbles."""
         one = self.objects[i]
         if self.is_posix:
             return False
-        if one.has_handle and not one.mode and not self.exists:
+        if one.handle and not one.mode and not kernel.shared_memory(one.handle):
             LEDGER.use("handle-of-a-gone-segment")
             return True
         if one.lock is not None and not self.is_there(one.lock):
@@ -313,7 +317,7 @@ class MixedWorld:
         if size >= HUGE:
             LEDGER.use("size-limit")
         require(reply["result"] is (expected is None), "Qt:", reply, "expected:", expected)
-        one.has_handle = not self.is_posix and size > 0
+        one.handle = self.key() if size > 0 else None
         if expected:
             require(reply["error"] == expected, "Qt:", reply, "expected:", expected)
             if size >= HUGE and not self.exists:
@@ -335,7 +339,7 @@ class MixedWorld:
         self.forget_orphan(one)
         reply = self.qt(i, "attach", mode=mode)
         require(reply["result"] is self.exists, "Qt:", reply, "exists:", self.exists)
-        one.has_handle = self.exists and not self.is_posix
+        one.handle = self.key() if self.exists else None
         if self.exists:
             require(reply["size"] == self.size, "Qt:", reply)
             one.mode = mode
@@ -345,7 +349,7 @@ class MixedWorld:
     def qt_let_go(self, i):
         """The object is detached, and gave up the lock if it held it."""
         one = self.objects[i]
-        one.mode, one.has_handle = None, False
+        one.mode, one.handle = None, None
         if not self.is_used():
             if self.is_posix:
                 LEDGER.use("memory-stays")
