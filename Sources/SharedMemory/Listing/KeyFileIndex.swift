@@ -13,10 +13,9 @@ struct KeyFileIndex {
     }
 
     private mutating func add(_ path: String) {
-        var status = stat()
-        guard unsafe lstat(path, &status) == 0 else { return }
-        let file = FileStatus(status)
-        guard file.isRegularFile, file.byteCount == 0, !path.contains("/qipc_systemsem_") else {
+        guard let file = FileStatus(atPath: path), file.isRegularFile, file.byteCount == 0,
+            !path.contains("/qipc_systemsem_")
+        else {
             return
         }
         let key = KeyFile.key(of: file.identity, projectID: 0)

@@ -76,9 +76,7 @@ struct SharedMemoryFile: ~Copyable, Sendable {
 
     /// The file that has a name now.
     static func identity(named name: String) -> FileIdentity? {
-        var status = stat()
-        guard unsafe lstat(path(name), &status) == 0 else { return nil }
-        return FileStatus(status).identity
+        FileStatus(atPath: path(name))?.identity
     }
 
     /// Whether the name still leads to this file.
@@ -128,7 +126,7 @@ struct SharedMemoryFile: ~Copyable, Sendable {
             guard unsafe csharedmemory_rename_without_replacing(path, aside) == 0 else {
                 return false
             }
-            let isOurs = Self.identity(atPath: aside) == identity
+            let isOurs = FileStatus(atPath: aside)?.identity == identity
             guard isOurs, csharedmemory_lease_is_whole(descriptor.rawValue) != 0 else {
                 if unsafe csharedmemory_rename_without_replacing(aside, path) != 0 {
                     // Somebody made a new file of this name meanwhile: the newcomer has ours
@@ -140,12 +138,6 @@ struct SharedMemoryFile: ~Copyable, Sendable {
             _ = unsafe unlink(aside)
             return true
         } ?? false
-    }
-
-    private static func identity(atPath path: String) -> FileIdentity? {
-        var status = stat()
-        guard unsafe lstat(path, &status) == 0 else { return nil }
-        return FileStatus(status).identity
     }
 
     /// Takes the name away whoever has the file, if it still leads here.

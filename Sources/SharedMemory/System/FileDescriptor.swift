@@ -24,7 +24,6 @@ struct FileStatus: Sendable {
     let owner: UInt32
     let group: UInt32
     let mode: UInt32
-    let changedAt: WallTime
 
     init(_ status: stat) {
         identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
@@ -33,8 +32,14 @@ struct FileStatus: Sendable {
         owner = status.st_uid
         group = status.st_gid
         mode = status.st_mode
-        changedAt = WallTime(
-            seconds: Int64(status.st_ctim.tv_sec), nanoseconds: Int64(status.st_ctim.tv_nsec))
+    }
+
+    /// What has a path now, a symbolic link itself and not what it leads to; `nil` when nothing has,
+    /// or it cannot be looked at.
+    init?(atPath path: String) {
+        var status = stat()
+        guard unsafe lstat(path, &status) == 0 else { return nil }
+        self.init(status)
     }
 
     var isRegularFile: Bool { mode & S_IFMT == S_IFREG }

@@ -70,10 +70,8 @@ struct KeyFile: Hashable, Sendable {
     /// Anybody may use any file as a key, so only a regular file of this user without a byte in it
     /// is ever removed.
     func remove() {
-        var status = stat()
-        guard unsafe lstat(path, &status) == 0 else { return }
-        let now = FileStatus(status)
-        guard now.isRegularFile, now.byteCount == 0, now.owner == geteuid(),
+        guard let now = FileStatus(atPath: path), now.isRegularFile, now.byteCount == 0,
+            now.owner == geteuid(),
             now.identity == identity
         else { return }
         _ = unsafe unlink(path)
