@@ -14,6 +14,7 @@
 #include <sys/sem.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 union semun {
@@ -77,6 +78,15 @@ int csharedmemory_birth_time(const char *path, int64_t *seconds, int64_t *nanose
     *seconds = status.stx_btime.tv_sec;
     *nanoseconds = status.stx_btime.tv_nsec;
     return (status.stx_mask & STATX_BTIME) != 0;
+}
+
+int csharedmemory_file_system(const char *path, int64_t *kind, int64_t *size, int64_t *free) {
+    struct statfs status;
+    if (statfs(path, &status) == -1) return -1;
+    *kind = status.f_type;
+    *size = (int64_t) status.f_blocks * status.f_bsize;
+    *free = (int64_t) status.f_bavail * status.f_bsize;
+    return 0;
 }
 
 // MARK: Memory that a peer may truncate

@@ -155,6 +155,7 @@ extension Exchange {
 
     private func note(_ response: Response) {
         flow.status = response.status
+        flow.responseTag = response.tag
         flow.onDelivered = response.onDelivered
         if case .stream(let stream) = response.content { flow.stream = stream }
     }
@@ -298,6 +299,7 @@ extension Exchange {
         if flow.isAnnounced {
             let record = ExchangeRecord(
                 status: flow.status,
+                tag: flow.responseTag,
                 bytesSent: isDelivered || flow.isCounting ? flow.bytesSent : 0,
                 nanoseconds: monotonicNanoseconds() - startedAt,
                 outcome: isDelivered ? .completed : flow.end ?? outcome(code, isGone: isGone)

@@ -70,6 +70,14 @@ public final class Exchange: @unchecked Sendable {
         set { answering.withLock { $0.label = newValue } }
     }
 
+    /// A number that the handler keeps with the exchange, such as which route was taken.
+    ///
+    /// For the methods of ``Handler`` only, which all run on the loop thread.
+    public var tag: Int {
+        get { flow.tag }
+        set { flow.tag = newValue }
+    }
+
     /// Copies the first value of a header.
     ///
     /// - Parameter name: In any case.
@@ -195,6 +203,8 @@ extension Exchange {
         /// Set when the connection is to be closed without (the rest of) an answer.
         var end: ExchangeRecord.Outcome?
         var status: Int?
+        var tag = 0
+        var responseTag = 0
         var bytesSent = 0
         /// Whether `bytesSent` grows as the body is made, rather than being what it will be.
         var isCounting = false

@@ -18,6 +18,9 @@ public struct ExchangeRecord: Sendable {
     /// The status of the answer, or nil if none was begun.
     public let status: Int?
 
+    /// The ``Response/tag`` of the answer, or 0 if none was begun.
+    public let tag: Int
+
     /// How many bytes of body were sent; for an answer that broke off, a lower bound.
     public let bytesSent: Int
 

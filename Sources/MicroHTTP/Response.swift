@@ -47,6 +47,11 @@ public struct Response: Sendable {
     /// 200 it stands for, so that its length is told rightly.
     public var content: Content { didSet { prepared = nil } }
 
+    /// A number that the handler finds again in ``ExchangeRecord/tag``, such as why it refused.
+    ///
+    /// It is not sent.
+    public var tag = 0
+
     /// Told whether the answer left whole, that is, was handed to the kernel to the last byte.
     ///
     /// Called once for each answer given, on whatever thread finds out: also for one that could

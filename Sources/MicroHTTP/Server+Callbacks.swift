@@ -54,10 +54,12 @@ let connectionCallback: MHD_NotifyConnectionCallback = { context, connection, li
         guard let daemon = loop.running else { return }
         let link = unsafe Link(loop: loop, daemon: daemon, connection: connection)
         unsafe linkSlot.pointee = Unmanaged.passRetained(link).toOpaque()
+        loop.configuration.traffic?.begin()
         loop.add(link)
     case .CONNECTION_NOTIFY_CLOSED:
         guard let opaque = unsafe linkSlot.pointee else { return }
         unsafe linkSlot.pointee = nil
+        loop.configuration.traffic?.end()
         loop.remove(unsafe Unmanaged<Link>.fromOpaque(opaque).takeRetainedValue())
     }
 }

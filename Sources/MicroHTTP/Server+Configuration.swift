@@ -21,6 +21,8 @@ extension Server {
         public var drainLimit = 1024 * 1024
         /// How many bytes may wait for a slow reader of an ``EventStream`` before it is dropped.
         public var streamBacklog = 256 * 1024
+        /// Counts the connections.
+        public var traffic: Traffic?
         /// Receives what libmicrohttpd has to say, a line at a time, on a loop thread.
         public var log: (@Sendable (String) -> Void)?
 

@@ -7,6 +7,8 @@ struct Call: Sendable {
     let exchange: Exchange
     let service: SegmentService
     let requestID: String
+    /// The trace that the request belongs to, if it says so.
+    let trace: TraceContext?
     /// The components of the path that the route left open, decoded.
     let arguments: [String]
     let session: Session.ID?
@@ -118,14 +120,17 @@ struct Call: Sendable {
     ) -> Response {
         var all = Self.commonHeaders
         all.append(("X-Request-Id", requestID))
+        if let trace { all.append(("traceparent", trace.field)) }
         if let type { all.append(("Content-Type", type)) }
         return Response(status: status, headers: all + headers, content: content)
     }
 
     func response(_ problem: Problem) -> Response {
-        response(
+        var response = response(
             problem.status, type: "application/problem+json", headers: problem.headers,
             content: .bytes(JSONWriter.text(of: problem)))
+        response.tag = problem.tag
+        return response
     }
 
     func json(_ status: Int, _ value: some JSONWritable, headers: [(String, String)] = [])

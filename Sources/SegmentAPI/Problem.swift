@@ -21,6 +21,16 @@ struct Problem: Error {
         self.detail = detail
     }
 
+    /// Every code there is, in the order in which refusals are counted.
+    static let codes =
+        ServiceError.Code.allCases.map(\.rawValue) + [
+            "invalid-request", "method-not-allowed", "not-acceptable", "content-too-large",
+            "unsupported-media-type", "unauthorized", "forbidden", "misdirected",
+        ] + ["other"]
+
+    /// The place of the code among all, from one on.
+    var tag: Int { (Self.codes.firstIndex(of: code) ?? Self.codes.count - 1) + 1 }
+
     /// What is wrong with a request as such.
     static func invalidRequest(_ detail: String, parameter: String? = nil) -> Problem {
         var problem = Problem(400, "invalid-request", "Invalid request", detail)

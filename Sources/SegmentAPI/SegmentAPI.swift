@@ -9,7 +9,7 @@ import Synchronization
 public final class SegmentAPI: Handler {
     let service: SegmentService
     let facts: ServerFacts
-    let requests = RequestCounters()
+    let requests = RequestMetrics()
     private let log: @Sendable (AccessRecord) -> Void
     private let lastRequest = Atomic<UInt64>(0)
     private let requestPrefix = String(UInt32.random(in: .min ... .max), radix: 16)
@@ -30,14 +30,12 @@ public final class SegmentAPI: Handler {
 
     /// Decides what to do with a request whose head has arrived.
     public func receive(_ exchange: Exchange) -> Plan {
-        let id = nextRequestID()
-        exchange.label = id
-        var call = Call(
-            exchange: exchange, service: service, requestID: id, arguments: [], session: nil)
+        var call = begin(exchange)
         do throws(Problem) {
             let path = exchange.path.split(separator: "/", omittingEmptySubsequences: false)
-            guard let (route, open) = Self.route(path) else { throw .noSuchPath }
-            exchange.label = "\(id) \(route.template)"
+            guard let (place, open) = Self.route(path) else { throw .noSuchPath }
+            let route = Route.all[place]
+            exchange.tag = place
             guard let action = route.action(exchange.method) else {
                 throw .methodNotAllowed(exchange.method.rawValue, allowed: route.allowed)
             }
@@ -46,16 +44,34 @@ public final class SegmentAPI: Handler {
                 throw .contentTooLarge(limit: limit)
             }
             call = Call(
-                exchange: exchange, service: service, requestID: id,
-                arguments: try Self.decode(open),
+                exchange: exchange, service: service, requestID: call.requestID,
+                trace: call.trace, arguments: try Self.decode(open),
                 session: try session(of: call, isNamedBy: route))
             return try action(self)(call)
         } catch { return .refuse(call.response(error)) }
     }
 
-    private static func route(_ path: [Substring]) -> (Route, [Substring])? {
-        for route in Route.all {
-            if let open = route.match(path) { return (route, open) }
+    /// Gives a request its number, and takes the trace that it belongs to.
+    private func begin(_ exchange: Exchange) -> Call {
+        let id = nextRequestID()
+        let trace = trace(of: exchange)
+        exchange.label = trace.map { "\(id) \($0.traceID) \($0.spanID)" } ?? id
+        exchange.tag = Route.all.count
+        return Call(
+            exchange: exchange, service: service, requestID: id, trace: trace, arguments: [],
+            session: nil)
+    }
+
+    private func trace(of exchange: Exchange) -> TraceContext? {
+        guard let field = exchange.header("traceparent") else { return nil }
+        // Said twice, it says nothing.
+        return exchange.headers("traceparent").count == 1 ? TraceContext(field) : nil
+    }
+
+    /// The place of the route that fits a path, and the components that it leaves open.
+    private static func route(_ path: [Substring]) -> (Int, [Substring])? {
+        for place in Route.all.indices {
+            if let open = Route.all[place].match(path) { return (place, open) }
         }
         return nil
     }
@@ -93,23 +109,22 @@ public final class SegmentAPI: Handler {
 
     /// Shapes the answer to a request that the transport refuses by itself.
     public func refusal(_ fault: RequestFault, _ exchange: Exchange) -> Response {
-        let id = nextRequestID()
-        exchange.label = id
-        let call = Call(
-            exchange: exchange, service: service, requestID: id, arguments: [], session: nil)
-        return call.response(Problem(fault))
+        begin(exchange).response(Problem(fault))
     }
 
     /// Learns how an exchange ended.
     public func finished(_ exchange: Exchange, _ record: ExchangeRecord) {
-        let label = exchange.label.split(separator: " ", maxSplits: 1)
-        let route = label.count > 1 ? String(label[1]) : "-"
-        requests.count(status: record.status)
+        let place = exchange.tag
+        requests.count(place, exchange.method, record)
+        let label = exchange.label.split(separator: " ")
         log(
             AccessRecord(
-                method: exchange.method.rawValue, route: route, status: record.status,
-                byteCount: record.bytesSent, nanoseconds: record.nanoseconds,
-                requestID: label.first.map(String.init) ?? "-", outcome: record.outcome.word))
+                method: exchange.method.rawValue,
+                route: place < Route.all.count ? Route.all[place].template : "-",
+                status: record.status, byteCount: record.bytesSent,
+                nanoseconds: record.nanoseconds, requestID: label.first.map(String.init) ?? "-",
+                trace: label.count == 3 ? (id: String(label[1]), span: String(label[2])) : nil,
+                outcome: record.outcome.word))
     }
 }
 
@@ -118,6 +133,7 @@ public struct ServerFacts: Sendable {
     let version: String
     let headerByteLimit: Int
     let connectionLimit: Int
+    let traffic: Traffic?
 
     /// Records the facts.
     ///
@@ -125,10 +141,14 @@ public struct ServerFacts: Sendable {
     ///   - version: The program's version.
     ///   - headerByteLimit: How many bytes the head of a request may have.
     ///   - connectionLimit: How many clients may be connected.
-    public init(version: String, headerByteLimit: Int, connectionLimit: Int) {
+    ///   - traffic: Counts the connections.
+    public init(
+        version: String, headerByteLimit: Int, connectionLimit: Int, traffic: Traffic? = nil
+    ) {
         self.version = version
         self.headerByteLimit = headerByteLimit
         self.connectionLimit = connectionLimit
+        self.traffic = traffic
     }
 }
 
@@ -146,6 +166,8 @@ public struct AccessRecord: Sendable {
     public let nanoseconds: UInt64
     /// The id that the answer carried as `X-Request-Id`.
     public let requestID: String
+    /// The trace it belongs to, if it said so, and the number of this server's part in that.
+    public let trace: (id: String, span: String)?
     /// `completed`, `client-gone`, `timed-out` or `shutdown`.
     public let outcome: String
 }
@@ -160,16 +182,4 @@ extension ExchangeRecord.Outcome {
         case .broken: "broken"
         }
     }
-}
-
-/// How many requests were answered, by the class of their status.
-final class RequestCounters: Sendable {
-    private let counts = Mutex([Int](repeating: 0, count: 6))
-
-    func count(status: Int?) {
-        counts.withLock { $0[min(5, (status ?? 0) / 100)] += 1 }
-    }
-
-    /// The count of answers with a status of so many hundred.
-    subscript(hundred: Int) -> Int { counts.withLock { $0[hundred] } }
 }

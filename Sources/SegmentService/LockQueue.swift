@@ -93,6 +93,8 @@ struct LockHolder {
     let session: Session.ID
     let token: FencingToken
     let acquiredAt: WallTime
+    /// The same on the clock that durations are measured by.
+    let since = MonotonicInstant.now
 }
 
 /// Somebody who waits for a lock.
@@ -112,6 +114,8 @@ final class LockWaiter: Sendable {
     let isClient: Bool
     /// What the timer calls at the deadline.
     let deadline = Atomic<UInt64>(0)
+    /// When the wait began.
+    let since = MonotonicInstant.now
 
     init(
         session: Session.ID?, client: (any WaitingClient)?, isClient: Bool = true, purpose: Purpose

@@ -189,7 +189,7 @@ extension SegmentService {
             if registry.entries[id]?.hadUser == false { registry.entries[id]?.ending = .keep }
             return .some(registry.entries[id]?.lock)
         }
-        if let lock { takeDownWhenPossible(id, lock) }
+        if let lock { takeDownWhenPossible(id, lock, because: .peeked) }
     }
 
     /// Does something with the bytes of a segment, under its lock where that is wished.

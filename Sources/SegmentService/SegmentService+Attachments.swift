@@ -308,7 +308,9 @@ extension SegmentService {
         guard case .key(let key) = name else { throw .noSegment(name) }
         do throws(SegmentError) {
             // One mapping serves all sessions, so it can write even if the first one does not.
-            return SharedSegment(try Segment.create(key, byteCount: byteCount))
+            let segment = try Segment.create(key, byteCount: byteCount)
+            metrics.segmentsCreated[SegmentKind(name)].add()
+            return SharedSegment(segment)
         } catch { throw ServiceError(error) }
     }
 

@@ -28,7 +28,10 @@ extension SegmentService {
                 guard let entry = registry.entries[record.entry]?.outline else { throw .gone }
                 let holder = registry.entries[record.entry]?.queue.holder
                 let isHolder = holder?.session == session
-                if isHolder { registry.entries[record.entry]?.queue.phase = .busy }
+                if let holder, isHolder {
+                    metrics.end(holder)
+                    registry.entries[record.entry]?.queue.phase = .busy
+                }
                 return (record, entry, isHolder)
             }
             let segment = entry.name.description
@@ -84,7 +87,7 @@ extension SegmentService {
             cancelDeadline(of: waiter)
             waiter.fail(ServiceError(.notAttached, "the session detached meanwhile"))
         }
-        return takeDown(record.entry)
+        return takeDown(record.entry, because: .detached)
     }
 
     /// Takes the attachment of a session that has ended.
@@ -94,8 +97,12 @@ extension SegmentService {
         let found = registry.withLock { registry -> (Entry.Outline, isHolder: Bool)? in
             registry.release(record)
             guard let entry = registry.entries[record.entry]?.outline else { return nil }
-            let isHolder = registry.entries[record.entry]?.queue.holder?.session == session
-            if isHolder { registry.entries[record.entry]?.queue.phase = .busy }
+            let holder = registry.entries[record.entry]?.queue.holder
+            let isHolder = holder?.session == session
+            if let holder, isHolder {
+                metrics.end(holder)
+                registry.entries[record.entry]?.queue.phase = .busy
+            }
             return (entry, isHolder)
         }
         guard let (entry, isHolder) = found else {
@@ -105,14 +112,14 @@ extension SegmentService {
         var destroyed = false
         if isHolder, let lock = entry.lock {
             let isIntact = lock.isIntact
-            let done = takeDown(record.entry)
+            let done = takeDown(record.entry, because: .sessionEnded)
             destroyed = done.destroyed
             if done.lock == .held {
                 if !isIntact { lock.unlock() }
                 drive(record.entry, lock, isHeld: isIntact, turns: 1)
             }
         } else {
-            destroyed = takeDownWhenPossible(record.entry, entry.lock)
+            destroyed = takeDownWhenPossible(record.entry, entry.lock, because: .sessionEnded)
         }
         return Release(segment: segment, unlocked: isHolder, destroyed: destroyed)
     }
@@ -122,23 +129,25 @@ extension SegmentService {
     ///
     /// - Returns: Whether the segment was destroyed at once.
     @discardableResult
-    func takeDownWhenPossible(_ id: EntryID, _ lock: SegmentLock?) -> Bool {
+    func takeDownWhenPossible(
+        _ id: EntryID, _ lock: SegmentLock?, because reason: SegmentEnd
+    ) -> Bool {
         let isDue = registry.withLock { registry in
             guard let entry = registry.entries[id] else { return false }
             return entry.isUnused && !entry.queue.hasErrand
         }
         guard isDue else { return false }
-        guard let lock, lock.exists else { return takeDown(id).destroyed }
+        guard let lock, lock.exists else { return takeDown(id, because: reason).destroyed }
         let answer = Answer()
         let waiter = LockWaiter(
             session: nil, client: nil, isClient: false,
             purpose: .perform { [self] result in
                 if case .failure = result {
                     // The semaphore cannot be used at all: decided without it.
-                    answer.set(takeDown(id).destroyed)
+                    answer.set(takeDown(id, because: reason).destroyed)
                     return .held
                 }
-                let done = takeDown(id)
+                let done = takeDown(id, because: reason)
                 answer.set(done.destroyed)
                 return done.lock
             })
@@ -153,7 +162,9 @@ extension SegmentService {
     ///
     /// While a slow client still drains an answer from the mapping, the kernel goes on counting
     /// us; then the question is asked again later.
-    private func takeDown(_ id: EntryID) -> (destroyed: Bool, lock: LockAfterwards) {
+    private func takeDown(_ id: EntryID, because reason: SegmentEnd) -> (
+        destroyed: Bool, lock: LockAfterwards
+    ) {
         // The entry's reference moves here, so that it is the only one unless somebody reads.
         var last: SharedSegment?
         let closing = registry.withLock { registry -> (lock: SegmentLock?, ending: LastDetach)? in
@@ -174,7 +185,10 @@ extension SegmentService {
         } else {
             last?.segment.settle()
         }
-        if destroyed { closing.lock?.remove() }
+        if destroyed {
+            closing.lock?.remove()
+            metrics.segmentsDestroyed[reason].add()
+        }
 
         let isRead = !isKnownUniquelyReferenced(&last)
         let staysOpen = isRead && !destroyed
@@ -193,7 +207,7 @@ extension SegmentService {
         if !staysOpen, !destroyed { closing.lock?.leave() }
         if staysOpen {
             timer.schedule(at: .now.advanced(byMilliseconds: 20)) { [weak self] in
-                self?.takeDownWhenPossible(id, closing.lock)
+                self?.takeDownWhenPossible(id, closing.lock, because: reason)
             }
         }
         for waiter in waiters {

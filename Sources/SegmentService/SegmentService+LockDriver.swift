@@ -56,6 +56,7 @@ extension SegmentService {
             let deadline = MonotonicInstant.now.advanced(byMilliseconds: max(wait, Self.instant))
             let ticket = timer.schedule(at: deadline) { [weak self, weak waiter] in
                 guard let self, let waiter, self.withdraw(waiter, from: id) else { return }
+                metrics.lockTimeouts.add()
                 waiter.fail(
                     ServiceError(.locked, "the lock is held, and \(wait) ms of waiting ran out"))
             }
@@ -196,6 +197,7 @@ extension SegmentService {
             }
             // Those who came while the semaphore was being waited for have started no watch.
             if hasWaiters(id) { watchHolders() }
+            metrics.end(waiter)
             completion(.success(grant))
             return .keptLock
         case .perform(let body):
@@ -205,6 +207,7 @@ extension SegmentService {
                 _ = body(.failure(.sessionGone))
                 return .refused
             }
+            if waiter.isClient { metrics.end(waiter) }
             return body(.success(())) == .gone ? .lockIsGone : .done
         }
     }
@@ -291,11 +294,15 @@ extension SegmentService {
     /// Ends a hold that no longer keeps anybody out.
     func lose(_ id: EntryID, _ lock: SegmentLock, token: FencingToken) {
         let isMine = registry.withLock { registry in
-            guard registry.entries[id]?.queue.holder?.token == token else { return false }
+            guard let holder = registry.entries[id]?.queue.holder, holder.token == token else {
+                return false
+            }
+            metrics.end(holder)
             registry.entries[id]?.queue.phase = .busy
             return true
         }
         guard isMine else { return }
+        metrics.locksLost.add()
         lock.unlock()
         drive(id, lock, isHeld: false)
     }

@@ -81,6 +81,7 @@ extension SegmentService {
                 throw ServiceError(
                     .notLocked, "the session does not hold the lock of \(entry.name)")
             }
+            metrics.end(holder)
             registry.entries[id]?.queue.phase = .busy
             return (id, lock)
         }
@@ -148,11 +149,15 @@ extension SegmentService {
             guard let id = registry.current[address], let entry = registry.entries[id],
                 let lock = entry.lock
             else { return nil }
-            let isHeld = entry.queue.holder != nil
-            if isHeld { registry.entries[id]?.queue.phase = .busy }
-            return (id, lock, isHeld)
+            let holder = entry.queue.holder
+            if let holder {
+                metrics.end(holder)
+                registry.entries[id]?.queue.phase = .busy
+            }
+            return (id, lock, holder != nil)
         }
         if let held, held.isHeld {
+            metrics.locksLost.add()
             _ = giveBack(held.id, held.lock)
             return
         }

@@ -99,6 +99,7 @@ extension SegmentService {
             }
         } catch { throw ServiceError(error) }
         guard wasRemoved else { throw .inUse(name) }
+        metrics.segmentsDestroyed[force ? .forced : .removed].add()
         registry.withLock { registry in
             if let id = registry.current[address] { registry.supersede(id) }
         }

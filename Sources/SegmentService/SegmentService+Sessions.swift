@@ -40,6 +40,7 @@ extension SegmentService {
             registry.sessions[id] = record
             return registry.describe(id, now: now, wall: wall)
         }
+        metrics.sessionsOpened.add()
         scheduleExpiry(of: id, at: now.advanced(byMilliseconds: timeToLive))
         guard let session else { preconditionFailure("described as it was made") }
         return session
@@ -95,12 +96,14 @@ extension SegmentService {
     /// - Throws: ``ServiceError`` with `.sessionGone`.
     @discardableResult
     public func endSession(_ id: Session.ID) throws(ServiceError) -> [Release] {
-        try endSession(id, if: { _ in true })
+        try endSession(id, because: .deleted)
     }
 
-    private func endSession(_ id: Session.ID, if mayEnd: (SessionRecord) -> Bool)
-        throws(ServiceError) -> [Release]
-    {
+    @discardableResult
+    private func endSession(
+        _ id: Session.ID, because reason: SessionEnd,
+        if mayEnd: (SessionRecord) -> Bool = { _ in true }
+    ) throws(ServiceError) -> [Release] {
         let (record, waiters) = try registry.withLock {
             (registry) throws(ServiceError) -> (SessionRecord, [LockWaiter]) in
             guard let record = registry.sessions[id], mayEnd(record) else { throw .sessionGone }
@@ -111,6 +114,7 @@ extension SegmentService {
             }
             return (record, waiters)
         }
+        metrics.sessionsEnded[reason].add()
         for waiter in waiters {
             cancelDeadline(of: waiter)
             waiter.fail(.sessionGone)
@@ -158,7 +162,7 @@ extension SegmentService {
         }
         guard let record else { return }
         switch record.binding {
-        case .connection: _ = try? endSession(id)
+        case .connection: _ = try? endSession(id, because: .disconnected)
         case .timeToLive:
             if !record.isWatched { scheduleExpiry(of: id, at: record.expiresAt) }
         }
@@ -189,7 +193,7 @@ extension SegmentService {
             scheduleExpiry(of: id, at: later)
             return
         }
-        let isEnded = (try? endSession(id) { $0.hasExpired(now) }) != nil
+        let isEnded = (try? endSession(id, because: .expired) { $0.hasExpired(now) }) != nil
         if !isEnded { expire(id) }  // a request came in between, and renewed it
     }
 
@@ -211,7 +215,7 @@ extension SegmentService {
             cancelDeadline(of: waiter)
             waiter.fail(.shuttingDown)
         }
-        for id in sessions { _ = try? endSession(id) }
+        for id in sessions { _ = try? endSession(id, because: .shutdown) }
         while MonotonicInstant.now < deadline,
             registry.withLock({ $0.entries.values.contains(where: \.isBeingLetGo) })
         {

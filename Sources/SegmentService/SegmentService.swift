@@ -35,6 +35,9 @@ public final class SegmentService: Sendable {
     /// What the operator decided.
     public let configuration: Configuration
 
+    /// What the service counts as it works.
+    public let metrics = ServiceMetrics()
+
     let registry: Mutex<Registry>
     let gate = Gate()
     let timer = Timer()

@@ -79,6 +79,7 @@ struct Configuration {
             connectionLimit
             ?? max(64, min(Self.defaultConnectionLimit, descriptorLimit - Self.descriptorReserve))
         server.idleTimeout = idleTimeout
+        server.traffic = Traffic()
         server.log = log
         return server
     }

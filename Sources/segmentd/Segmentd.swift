@@ -34,7 +34,7 @@ struct Segmentd: ParsableCommand {
         }
         let facts = ServerFacts(
             version: Version.number, headerByteLimit: transport.connectionMemory,
-            connectionLimit: transport.connectionLimit)
+            connectionLimit: transport.connectionLimit, traffic: transport.traffic)
         let api = SegmentAPI(service: service, facts: facts, log: log.access)
         let server = try Server(configuration: transport, handler: api)
         guard service.start() else { throw StartError.failure("cannot start a thread") }

@@ -39,6 +39,8 @@ int csharedmemory_open_unnamed(const char *directory, unsigned mode);
 int csharedmemory_rename_without_replacing(const char *from, const char *to);
 /// Birth time; 1 when the file system knows it, 0 when not.
 int csharedmemory_birth_time(const char *path, int64_t *seconds, int64_t *nanoseconds);
+/// What statfs says of the file system at a path: the magic number of its kind, and bytes.
+int csharedmemory_file_system(const char *path, int64_t *kind, int64_t *size, int64_t *free);
 
 // MARK: Memory that a peer may truncate. A fault there is answered, not a signal.
 

@@ -10,8 +10,11 @@ extension SegmentAPI {
             try service.access(name, session: call.session, for: .readOnly)
         }
         let window = try request.window(of: access.segment.byteCount)
+        let metrics = call.isHead ? nil : requests
         guard request.wish.isWanted else {
-            return .respond(try call.answer(reading: window, as: request.format, from: access))
+            let answer = try call.answer(reading: window, as: request.format, from: access)
+            metrics?.bytesRead.add(window.bytes.count)
+            return .respond(answer)
         }
         return call.later { completion in
             service.perform(on: access, request.wish, client: call.exchange) { result in
@@ -20,7 +23,9 @@ extension SegmentAPI {
         } answer: { access in
             // Under the lock: a copy, for a slow client must not keep the lock.
             do throws(Problem) {
-                return try call.answer(copying: window, as: request.format, from: access)
+                let answer = try call.answer(copying: window, as: request.format, from: access)
+                metrics?.bytesRead.add(window.bytes.count)
+                return answer
             } catch { return call.response(error) }
         }
     }

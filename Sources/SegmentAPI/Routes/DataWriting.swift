@@ -75,7 +75,7 @@ extension SegmentAPI {
             }
             return call.later { completion in
                 self.service.perform(on: access, settled, client: call.exchange) { result in
-                    completion(result.flatMap { Self.store(body, at: place.offset, in: access) })
+                    completion(result.flatMap { self.store(body, at: place.offset, in: access) })
                 }
             } answer: { _ in
                 call.response(204)
@@ -83,7 +83,7 @@ extension SegmentAPI {
         }
     }
 
-    private static func store(_ body: Body, at offset: Int, in access: SegmentAccess)
+    private func store(_ body: Body, at offset: Int, in access: SegmentAccess)
         -> Result<Void, ServiceError>
     {
         do throws(SegmentError) {
@@ -92,6 +92,7 @@ extension SegmentAPI {
                     try unsafe access.segment.write(bytes, at: offset)
                 }
             }
+            requests.bytesWritten.add(body.byteCount)
             return .success(())
         } catch { return .failure(ServiceError(error)) }
     }

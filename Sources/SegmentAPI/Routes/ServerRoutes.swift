@@ -37,25 +37,8 @@ extension SegmentAPI {
     func showMetrics(_ call: Call) throws(Problem) -> Plan {
         try call.requireNoQuery()
         _ = try call.negotiate([.plainText])
-        let sessions = service.sessions
-        var text = """
-            # HELP segmentd_build_info The version of the program.
-            # TYPE segmentd_build_info gauge
-            segmentd_build_info{version="\(facts.version)"} 1
-            # HELP segmentd_sessions Sessions there are.
-            # TYPE segmentd_sessions gauge
-            segmentd_sessions \(sessions.count)
-            # HELP segmentd_attachments Attachments of all sessions.
-            # TYPE segmentd_attachments gauge
-            segmentd_attachments \(sessions.reduce(0) { $0 + $1.attachments.count })
-            # HELP segmentd_http_requests_total Requests answered, by class of status.
-            # TYPE segmentd_http_requests_total counter
-
-            """
-        for hundred in 1...5 {
-            text += "segmentd_http_requests_total{status=\"\(hundred)xx\"} \(requests[hundred])\n"
-        }
-        return .respond(call.text(text, type: "text/plain; version=0.0.4; charset=utf-8"))
+        return .respond(
+            call.response(200, type: Exposition.contentType, content: .bytes(metricsPage)))
     }
 
     func showDocument(_ call: Call) throws(Problem) -> Plan {
@@ -131,8 +114,36 @@ private struct ServerView: JSONWritable {
                     writer.member("max_connections", facts.connectionLimit)
                 }
             }
+            writer.member("shared_memory", HostMemory.now)
             writer.member(
                 "features", ["sessions", "locks", "fencing", "peeks", "posix", "systemv"])
         }
+    }
+}
+
+extension HostMemory: JSONWritable {
+    package func write(to writer: inout JSONWriter) {
+        writer.object { writer in
+            writer.member("ipc_namespace", orNull: namespace)
+            guard let fileSystem else { return }
+            writer.member("dev_shm") { writer in
+                writer.object { writer in
+                    writer.member("device", fileSystem.deviceText)
+                    writer.member("inode", fileSystem.inode)
+                    writer.member("size", fileSystem.byteCount)
+                    writer.member("free", fileSystem.freeByteCount)
+                    writer.member("in_memory", fileSystem.isInMemory)
+                }
+            }
+        }
+    }
+}
+
+extension HostMemory.FileSystem {
+    /// The device as /proc/self/mountinfo writes it.
+    var deviceText: String {
+        let major = (device >> 8) & 0xfff | (device >> 32) & ~0xfff
+        let minor = device & 0xff | (device >> 12) & ~0xff
+        return "\(major):\(minor)"
     }
 }

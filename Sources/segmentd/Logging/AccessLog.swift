@@ -29,9 +29,10 @@ struct AccessLog {
         LogFormat.text(level) { line in
             let status = record.status.map(String.init) ?? "-"
             let outcome = record.outcome == "completed" ? "" : " \(record.outcome)"
+            let trace = record.trace.map { " trace=\($0.id) span=\($0.span)" } ?? ""
             let message = """
                 \(record.method) \(record.route) \(status) \(record.byteCount) B \
-                \(milliseconds(record)) ms id=\(record.requestID)\(outcome)
+                \(milliseconds(record)) ms id=\(record.requestID)\(trace)\(outcome)
                 """
             line.append(contentsOf: LogFormat.printable(message).utf8)
         }
@@ -47,6 +48,8 @@ struct AccessLog {
                 writer.member("duration_ms") { $0.number(duration) }
             }
             writer.member("request_id", record.requestID)
+            writer.member("trace_id", ifPresent: record.trace?.id)
+            writer.member("span_id", ifPresent: record.trace?.span)
             writer.member("outcome", record.outcome)
         }
     }
