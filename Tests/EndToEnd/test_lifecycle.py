@@ -295,21 +295,6 @@ def test_a_healthy_server_says_ok(api, path):
     assert answer.headers["Content-Type"].split(";")[0] == "text/plain"
 
 
-def test_metrics_are_in_prometheus_text_format(api, posix):
-    api.session().create(posix)
-    answer = api.get("/metrics", expect=200)
-    assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
-    sample = re.compile(r'[a-zA-Z_:][a-zA-Z0-9_:]*(\{[^{}]*\})? [-+0-9.eE]+(Inf|NaN)?')
-    lines = answer.body.decode().splitlines()
-    samples = [line for line in lines if line and not line.startswith("#")]
-    assert samples
-    assert all(sample.fullmatch(line) for line in samples)
-    for line in samples:
-        family = re.match(r"[a-zA-Z0-9_:]+", line)[0]
-        base = re.sub(r"_(bucket|sum|count|total)$", "", family)
-        assert any(f"# TYPE {one} " in answer.body.decode() for one in (family, base)), family
-
-
 def test_limits_are_whole_numbers_and_features_are_words(api):
     body = api.get("/v1", expect=200).json
     assert all(isinstance(limit, int) and limit > 0 for limit in body["limits"].values())
