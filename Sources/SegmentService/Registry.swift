@@ -16,7 +16,14 @@ struct Registry {
     /// it, and what waits for that.
     ///
     /// One at a time: two mappings of ours would each take the other for somebody else's.
-    private var openings: [KernelAddress: [@Sendable () -> Void]] = [:]
+    private var openings: [KernelAddress: Opening] = [:]
+
+    private struct Opening {
+        var actions: [@Sendable () -> Void] = []
+        /// Whether the segment lost its last user while it was looked at, and it is still to be
+        /// decided what becomes of it.
+        let isOwed: Bool
+    }
 
     /// The plain keys that clients used, by the native value Qt derives from each: a derived name
     /// cannot be read backwards.
@@ -55,18 +62,31 @@ struct Registry {
     func isOpening(_ address: KernelAddress) -> Bool { openings[address] != nil }
 
     /// Begins to open the segment of an address, which nobody may be doing.
-    mutating func beginOpening(_ address: KernelAddress) { openings[address] = [] }
+    mutating func beginOpening(_ address: KernelAddress, isOwed: Bool = false) {
+        openings[address] = Opening(isOwed: isOwed)
+    }
+
+    /// Whether what is being opened is a segment that had lost its last user; see ``Entry/remnant``.
+    func isOwed(_ address: KernelAddress) -> Bool { openings[address]?.isOwed ?? false }
+
+    /// Begins to open a segment anew that was let go of and not yet decided about: whoever opens it
+    /// decides in the end, and the errand that waited for the lock is dropped.
+    mutating func reopen(_ id: EntryID) {
+        guard let address = entries[id]?.address else { return }
+        _ = remove(id)
+        beginOpening(address, isOwed: true)
+    }
 
     /// Leaves something to whoever is opening the segment of an address.
     mutating func afterOpening(_ address: KernelAddress, _ action: @escaping @Sendable () -> Void) {
-        openings[address]?.append(action)
+        openings[address]?.actions.append(action)
     }
 
     /// Ends the opening of an address.
     ///
     /// - Returns: What waited for it, to be called by the caller.
     mutating func endOpening(_ address: KernelAddress) -> [@Sendable () -> Void] {
-        openings.removeValue(forKey: address) ?? []
+        openings.removeValue(forKey: address)?.actions ?? []
     }
 
     /// Forgets an entry.
@@ -155,6 +175,9 @@ struct Entry {
     var keyFile: FileNumbers?
     /// The one thing that keeps the memory attached; those who read or write hold it meanwhile.
     var segment: SharedSegment?
+    /// What is left of it once the memory was let go of after a look, until it is decided under the
+    /// lock what becomes of the segment: its last user left meanwhile, and nobody came since.
+    var remnant: Remnant?
     var lock: SegmentLock?
     var queue = LockQueue()
     /// What to do once the thread that takes the entry down is through with it; `nil` while none is.
@@ -168,6 +191,8 @@ struct Entry {
     ///
     /// What nobody used is not destroyed by being looked at.
     var hadUser: Bool
+    /// Whether a look was the last to use it: it does not stay for a lock that others hold.
+    var endedWithLook = false
     var wasCreatedHere: Bool
 
     /// What of it may be taken out of the registry: a copy of the whole would hold the memory.

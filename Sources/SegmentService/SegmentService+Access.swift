@@ -144,6 +144,10 @@ extension SegmentService {
                 registry.beginOpening(address)
                 return .absent
             }
+            if entry.afterClosing == nil, entry.remnant != nil {
+                registry.reopen(id)
+                return .absent
+            }
             guard entry.afterClosing == nil, let shared = entry.segment else { return .busy }
             registry.entries[id]?.peekCount += 1
             return .joined(
@@ -173,6 +177,8 @@ extension SegmentService {
         let made = entry
         let access = registry.withLock { registry -> SegmentAccess? in
             guard registry.current[address] == nil else { return nil }
+            var made = made
+            if registry.isOwed(address) { made.hadUser = true }
             let id = registry.insert(made)
             return SegmentAccess(
                 shared, entry: id, name: made.name.description, lock: made.lock, session: nil,
@@ -183,13 +189,11 @@ extension SegmentService {
     }
 
     fileprivate func endPeek(_ id: EntryID) {
-        let lock = registry.withLock { registry -> SegmentLock?? in
+        let isLast = registry.withLock { registry in
             registry.entries[id]?.peekCount -= 1
-            guard registry.entries[id]?.isUnused == true else { return nil }
-            if registry.entries[id]?.hadUser == false { registry.entries[id]?.ending = .keep }
-            return .some(registry.entries[id]?.lock)
+            return registry.entries[id]?.isUnused ?? false
         }
-        if let lock { takeDownWhenPossible(id, lock, because: .peeked) }
+        if isLast { endLook(id) }
     }
 
     /// Does something with the bytes of a segment, under its lock where that is wished.

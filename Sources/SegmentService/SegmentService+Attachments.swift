@@ -197,6 +197,10 @@ extension SegmentService {
                     registry.afterOpening(address, again)
                     return .later
                 }
+                if entry.afterClosing == nil, entry.remnant != nil {
+                    registry.reopen(id)
+                    return .none
+                }
                 guard entry.afterClosing == nil, let segment = entry.segment else {
                     registry.entries[id]?.afterClosing?.append(again)
                     return .later
@@ -420,6 +424,7 @@ extension Registry {
         sessions[session]?.addresses[request.name] = address
         entries[id]?.sessionCount += 1
         entries[id]?.hadUser = true
+        entries[id]?.endedWithLook = false
         return describe(record, of: session)
     }
 

@@ -97,6 +97,7 @@ extension SegmentService {
         let found = registry.withLock { registry -> (Entry.Outline, isHolder: Bool)? in
             registry.release(record)
             guard let entry = registry.entries[record.entry]?.outline else { return nil }
+            registry.entries[record.entry]?.endedWithLook = false
             let holder = registry.entries[record.entry]?.queue.holder
             let isHolder = holder?.session == session
             if let holder, isHolder {
@@ -162,12 +163,14 @@ extension SegmentService {
     ///
     /// While a slow client still drains an answer from the mapping, the kernel goes on counting
     /// us; then the question is asked again later.
-    private func takeDown(_ id: EntryID, because reason: SegmentEnd) -> (
+    @discardableResult
+    func takeDown(_ id: EntryID, because reason: SegmentEnd) -> (
         destroyed: Bool, lock: LockAfterwards
     ) {
         // The entry's reference moves here, so that it is the only one unless somebody reads.
         var last: SharedSegment?
-        let closing = registry.withLock { registry -> (lock: SegmentLock?, ending: LastDetach)? in
+        let closing = registry.withLock {
+            registry -> (lock: SegmentLock?, ending: LastDetach, remnant: Remnant?)? in
             guard let entry = registry.entries[id]?.outline,
                 let ending = registry.entries[id]?.ending,
                 registry.entries[id]?.sessionCount == 0,
@@ -176,11 +179,13 @@ extension SegmentService {
             registry.entries[id]?.afterClosing = []
             last = registry.entries[id]?.segment
             registry.entries[id]?.segment = nil
-            return (entry.lock, ending)
+            return (entry.lock, ending, registry.entries[id]?.remnant)
         }
         guard let closing else { return (false, .held) }
         var destroyed = false
-        if closing.ending == .destroy {
+        if let remnant = closing.remnant {
+            destroyed = closing.ending == .destroy && remnant.removeUnlessUsed()
+        } else if closing.ending == .destroy {
             destroyed = (try? last?.segment.removeIfLast()) ?? false
         } else {
             last?.segment.settle()
@@ -190,7 +195,7 @@ extension SegmentService {
             metrics.segmentsDestroyed[reason].add()
         }
 
-        let isRead = !isKnownUniquelyReferenced(&last)
+        let isRead = last != nil && !isKnownUniquelyReferenced(&last)
         let staysOpen = isRead && !destroyed
         // Unmapped while the lock is still ours, and before anybody else here opens the segment,
         // who would take this mapping for another process's.

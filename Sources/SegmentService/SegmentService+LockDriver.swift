@@ -227,6 +227,7 @@ extension SegmentService {
     /// Waits for a semaphore that another process holds, on a thread lent for it, and goes on from
     /// there.
     private func waitInKernel(_ id: EntryID, _ lock: SegmentLock, afterYielding: Bool) {
+        guard letGoMeanwhile(id, lock) else { return }
         let count = kernelWaits.add(1, ordering: .relaxed).newValue
         let hasThread =
             count <= Self.kernelWaitLimit

@@ -25,6 +25,13 @@ extension Segment {
         }
     }
 
+    /// Whether another process attached or detached since this holder attached, as far as the kernel
+    /// tells: for POSIX segments it does not.
+    package var sawOthers: Bool { memory.sawOthers }
+
+    /// What finds the segment again after this value let go of it.
+    package var remnant: Remnant { Remnant(memory.remnant) }
+
     /// Detaches; destroys the segment if this was its last reference.
     ///
     /// Takes the lock for it, as Qt does, unless this segment's ``lock`` is held already; gives

@@ -27,6 +27,13 @@ protocol SegmentMemory: AnyObject, Sendable {
     /// Whether any other holder has the segment, as exactly as the kernel tells.
     func useByOthers() -> Use
 
+    /// Whether another process attached to the segment or detached from it since this holder
+    /// attached; false where the kernel does not tell.
+    var sawOthers: Bool { get }
+
+    /// What finds the object again after this holder let go of it.
+    var remnant: Remnant.Object { get }
+
     /// Removes memory and name if no other holder has the segment. The caller holds the lock.
     ///
     /// - Returns: Whether this was the last reference.

@@ -204,4 +204,126 @@ import Testing
             #expect(try user.detach())
         }
     }
+
+    @Test(arguments: KeyKind.allCases)
+    func `without a session does not stay for a lock that another process holds`(kind: KeyKind)
+        throws
+    {
+        try withSegmentName(kind) { service, name in
+            let user = try Segment.create(try name.key, byteCount: 64)
+            let foreign = SegmentLock(ofSegment: try name.key)
+            #expect(try foreign.tryLock())
+            for _ in 0..<20 {
+                _ = try service.access(name, session: nil, for: .readOnly)
+                try #require(try mappingCount(of: name.key) == 1, "the user's own")
+                try #require(service.entryCount == 0)
+            }
+            foreign.unlock()
+            #expect(try user.detach())
+        }
+    }
+
+    @Test(arguments: KeyKind.allCases)
+    func `without a session leaves an orphan whose lock is taken at once`(kind: KeyKind) throws {
+        try withOrphan(kind) { service, name in
+            let foreign = SegmentLock(ofSegment: try name.key)
+            #expect(try foreign.tryLock())
+            _ = try service.access(name, session: nil, for: .readOnly)
+            #expect(try mappingCount(of: name.key) == 0)
+            #expect(service.entryCount == 0)
+            foreign.unlock()
+        }
+    }
+
+    /// Lends a test a segment whose last user left while it was looked at, and whose lock somebody
+    /// else has: so nothing is decided yet.
+    private func withUndecided(
+        _ kind: KeyKind, _ body: (SegmentService, SegmentName, SegmentLock) throws -> Void
+    ) throws {
+        try withSegmentName(kind) { service, name in
+            let user = try Segment.create(try name.key, byteCount: 64)
+            let foreign = SegmentLock(ofSegment: try name.key)
+            let access = try service.access(name, session: nil, for: .readOnly)
+            #expect(try !user.detach())
+            #expect(try foreign.tryLock())
+            _ = consume access
+            #expect(try mappingCount(of: name.key) == 0, "nothing is attached meanwhile")
+            #expect(try name.key.hasSegment)
+            #expect(service.entryCount == 1)
+            try body(service, name, foreign)
+            try eventually("the segment goes") { files(of: try name.key).isEmpty }
+            try eventually("the entry goes") { service.entryCount == 0 }
+        }
+    }
+
+    @Test(arguments: KeyKind.allCases)
+    func `without a session decides under the lock, once that is free`(kind: KeyKind) throws {
+        try withUndecided(kind) { _, _, foreign in foreign.unlock() }
+    }
+
+    @Test(arguments: KeyKind.allCases)
+    func `without a session leaves the segment to a user who came before that`(kind: KeyKind) throws
+    {
+        try withUndecided(kind) { service, name, foreign in
+            let late = try Segment.attach(try name.key)
+            foreign.unlock()
+            try eventually("it is decided") { service.entryCount == 0 }
+            let isThere = late.hasItsName
+            #expect(isThere)
+            #expect(try late.detach())
+        }
+    }
+
+    @Test(arguments: KeyKind.allCases)
+    func `without a session hands what is undecided to the next look`(kind: KeyKind) throws {
+        try withUndecided(kind) { service, name, foreign in
+            for _ in 0..<3 { _ = try service.access(name, session: nil, for: .readOnly) }
+            #expect(service.entryCount == 1)
+            let last = try service.access(name, session: nil, for: .readOnly)
+            foreign.unlock()
+            #expect(try last.segment.read(at: 0, byteCount: 1) == [0])
+        }
+    }
+
+    @Test(arguments: KeyKind.allCases)
+    func `without a session hands what is undecided to a session`(kind: KeyKind) throws {
+        try withUndecided(kind) { service, name, foreign in
+            let session = try service.open()
+            try service.join(name, session)
+            foreign.unlock()
+            #expect(try service.drop(name, session))
+        }
+    }
+
+    @Test(arguments: [KeyKind.systemV, .legacy])
+    func `without a session takes an orphan along whose next user came and left meanwhile`(
+        kind: KeyKind
+    ) throws {
+        try withSegmentName(kind) { service, name in
+            let maker = try Segment.create(try name.key, byteCount: 64)
+            maker.settle()
+            _ = consume maker
+            let access = try service.access(name, session: nil, for: .readOnly)
+            try attachAndDetachElsewhere(shmget(ftok(try name.key.value, 0x51), 0, 0))
+            #expect(!files(of: try name.key).isEmpty)
+            _ = consume access
+            try eventually("the segment goes") { files(of: try name.key).isEmpty }
+        }
+    }
+}
+
+/// Attaches to a segment and detaches from it in another process, which the kernel remembers.
+private func attachAndDetachElsewhere(_ identifier: CInt) throws {
+    let script = """
+        import ctypes; libc = ctypes.CDLL(None); libc.shmat.restype = ctypes.c_void_p
+        libc.shmdt(ctypes.c_void_p(libc.shmat(\(identifier), None, 0)))
+        """
+    let arguments = ["python3", "-c", script]
+    var pointers = arguments.map { strdup($0) }
+    defer { for pointer in pointers { free(pointer) } }
+    pointers.append(nil)
+    var process = pid_t()
+    try #require(posix_spawnp(&process, "python3", nil, nil, &pointers, environ) == 0)
+    var status: CInt = 0
+    try #require(waitpid(process, &status, 0) == process && status == 0)
 }

@@ -110,6 +110,10 @@ final class POSIXMemory: SegmentMemory {
 
     func useByOthers() -> Use { file.useByOthers() }
 
+    var sawOthers: Bool { false }
+
+    var remnant: Remnant.Object { .posix(file.name, file.identity) }
+
     func removeUnlessUsed() throws(SystemCallError) -> Bool { file.removeUnlessUsed() }
 
     func removeByForce() throws(SystemCallError) { try file.removeByForce() }

@@ -97,6 +97,14 @@ final class SystemVMemory: SegmentMemory {
         return status.attachCount > 1 ? .used : .unused
     }
 
+    // The kernel notes the process that was the last to attach or detach.
+    var sawOthers: Bool {
+        guard let status = try? status() else { return false }
+        return status.lastProcess != getpid()
+    }
+
+    var remnant: Remnant.Object { .systemV(identifier, keyFile) }
+
     func removeUnlessUsed() throws(SystemCallError) -> Bool {
         let status = try status()
         guard status.attachCount <= 1 else { return false }
@@ -121,6 +129,7 @@ struct SystemVStatus: Sendable {
     let key: key_t
     let byteCount: Int
     let attachCount: Int
+    let lastProcess: pid_t
     let isMarkedForRemoval: Bool
 
     init(of identifier: CInt) throws(SystemCallError) {
@@ -129,6 +138,7 @@ struct SystemVStatus: Sendable {
         key = status.shm_perm.__key
         byteCount = status.shm_segsz
         attachCount = Int(status.shm_nattch)
+        lastProcess = status.shm_lpid
         isMarkedForRemoval = UInt32(status.shm_perm.mode) & 0o1000 != 0  // SHM_DEST
     }
 }

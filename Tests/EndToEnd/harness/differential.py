@@ -135,12 +135,6 @@ DIFFERENCES = {one.name: one for one in [
         "two worlds: Qt's holder unlocks for the time of the call; mixed: not called on Qt",
         "a holder that never comes back keeps nobody out"),
     Difference(
-        "peek-waits-for-the-lock", "access without a session under a lock that a Qt object holds",
-        "has no such thing",
-        "stays attached until the lock is free, to see then whether it is last",
-        "the model counts the server's attachment",
-        "only under the lock is it sure that nobody detaches meanwhile"),
-    Difference(
         "size-limit", "create() with a size above the server's limit",
         "asks the kernel: already-exists or out of resources", "invalid-size before all else",
         "both answers are expected", "the server bounds what a client may ask for"),

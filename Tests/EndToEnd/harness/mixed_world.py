@@ -59,7 +59,6 @@ class MixedWorld:
         self.is_lost = False    # whether Qt took that hold away
         self.pending = False    # the server still has the memory, for want of the lock
         self.errand = False     # it waits for the lock to see whether to let go of the memory
-        self.spares = False     # and will leave the segment that nobody used
         self.token = 0
         self.was_killed = False
         self.was_left_to_qt = False  # whether Qt destroyed a segment, but not the lock of ours
@@ -181,7 +180,7 @@ class MixedWorld:
         if self.pending:
             self.pending = False
             wait_until(lambda: not self.server_has_it(), 2.0, "that the server lets go")
-            if not self.qt_attached() and not self.spares:
+            if not self.qt_attached():
                 self.vanish()
                 self.await_no_lock()
 
@@ -642,7 +641,7 @@ class MixedWorld:
             self.drop_hold()
         if had and not self.http_attached():
             if refused:
-                self.pending, self.errand, self.spares = True, True, False
+                self.pending, self.errand = True, True
             else:
                 if not held:
                     self.end_lost_hold()
@@ -670,19 +669,11 @@ class MixedWorld:
             each["id"][:8] for each in self.api.get("/v1/sessions").json["sessions"]}, 5)
         if not self.http_attached():
             if refused:
-                self.pending, self.errand, self.spares = True, True, False
+                self.pending, self.errand = True, True
             elif not self.qt_attached():
                 self.vanish()
 
     # Without a session.
-
-    def peeked(self):
-        """The server lets go of what it looked at under the lock."""
-        has_it = self.http_attached() or self.pending
-        if self.exists and not has_it and self.holder() is not None:
-            LEDGER.use("peek-waits-for-the-lock")
-            self.spares = not self.is_used()
-            self.pending = self.errand = True
 
     def peek(self, _, offset, length, __):
         answer = self.http(self.api.get(
@@ -693,7 +684,6 @@ class MixedWorld:
             answer.expecting((416, "out-of-range"))
         else:
             require(answer.expecting(200).body == self.data[offset:offset + length], answer)
-        self.peeked()
 
     def poke(self, _, offset, octets, __):
         answer = self.http(self.api.patch(
@@ -707,7 +697,6 @@ class MixedWorld:
         else:
             answer.expecting(204)
             self.store(offset, octets)
-        self.peeked()
 
     def who(self, _):
         """Who holds the lock."""
