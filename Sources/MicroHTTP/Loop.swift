@@ -12,6 +12,7 @@ final class Loop: @unchecked Sendable {
     enum Note {
         case wake(Exchange)
         case end(Exchange, ExchangeRecord.Outcome)
+        case call(@Sendable () -> Void)
     }
 
     enum Stage {
@@ -217,6 +218,8 @@ final class Loop: @unchecked Sendable {
             case .end(let exchange, let outcome):
                 exchange.end(outcome)
                 exchange.link.daemon.mustRun = true
+            case .call(let action):
+                action()
             }
         }
         notes.removeAll(keepingCapacity: notes.count <= 1024)

@@ -77,6 +77,29 @@ public final class Server: Sendable {
         }
     }
 
+    /// Has an action called once every event loop has come round to it, by the last that does.
+    ///
+    /// A loop that hangs keeps it from being called, and so does a server that is stopped first.
+    ///
+    /// - Parameter action: What to do, on a loop thread; it must not block.
+    public func whenEveryLoopHasComeBy(_ action: @escaping @Sendable () -> Void) {
+        let loops = state.withLock { $0.loops }
+        let missing = Missing(loops.count)
+        for loop in loops {
+            loop.post(
+                .call {
+                    let left = missing.count.subtract(1, ordering: .acquiringAndReleasing).newValue
+                    if left == 0 { action() }
+                })
+        }
+    }
+
+    /// How many loops have yet to come by.
+    private final class Missing: Sendable {
+        let count: Atomic<Int>
+        init(_ count: Int) { self.count = Atomic(count) }
+    }
+
     /// Lets no more clients in; those who are in are served on.
     public func stopAccepting() {
         let (listeners, loops) = state.withLock { ($0.listeners.joined(), $0.loops) }

@@ -12,11 +12,16 @@ struct Segmentd: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "segmentd",
         abstract: "Serves the shared memory of this host over HTTP.",
+        usage: """
+            segmentd [OPTIONS]
+            segmentd health [--listen <address>] [--path <path>] [--timeout <seconds>]
+            """,
         discussion: """
             Each flag may be given as an environment variable too: SEGMENTD_LISTEN for --listen, \
             SEGMENTD_STATE_DIR for --state-dir and so on. A flag wins over its variable.
             """,
-        version: Version.text)
+        version: Version.text,
+        subcommands: [Health.self])
 
     @OptionGroup var flags: Flags
 
@@ -41,6 +46,9 @@ struct Segmentd: ParsableCommand {
         try server.start()
         let url = configuration.listen.url(boundPort: server.boundPort)
         log.announce("segmentd \(Version.number) listening on \(url)")
+        let manager = ServiceManager.current
+        manager?.notify("READY=1", "STATUS=listening on \(url)")
+        Watchdog.start(manager, service, server)
         if descriptorLimit < transport.connectionLimit {
             log.logger.warning("fewer files may be open than connections are allowed")
         }
@@ -48,6 +56,7 @@ struct Segmentd: ParsableCommand {
         let signal = signals.wait()
         signals.exitOnNext()
         log.logger.info("stopping", metadata: ["signal": "\(signal)"])
+        manager?.notify("STOPPING=1")
         server.stopAccepting()
         // Whoever waits is answered before the connections go.
         service.shutDown(by: .now.advanced(byMilliseconds: 3_000))
