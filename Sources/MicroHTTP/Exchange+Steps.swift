@@ -45,6 +45,7 @@ extension Exchange {
         contentLength = head.contentLength
         isChunked = head.isChunked
         expectsContinue = head.expectsContinue && isHTTP11
+        headerList = head.fields
         flow.isAnnounced = true
         if let fault = head.fault ?? targetFault ?? bodyFault {
             give(link.loop.handler.refusal(fault, self))
@@ -174,6 +175,11 @@ extension Exchange {
         let status = CUnsignedInt(clamping: response.status)
         if let prepared = response.prepared, !link.loop.isDraining {
             return unsafe MHD_queue_response(flow.connection, status, prepared.native)
+        }
+        if !link.loop.isDraining, let stocked = link.loop.stock.answer(for: response) {
+            stocked.isTaken = true
+            flow.stocked = stocked
+            return unsafe MHD_queue_response(flow.connection, status, stocked.native)
         }
         guard let native = unsafe response.makeNative(for: self, closing: link.loop.isDraining)
         else { return fail() }
@@ -307,6 +313,7 @@ extension Exchange {
             link.loop.handler.finished(self, record)
         }
         flow.body.discard()
+        flow.stocked?.isTaken = false
         flow = Flow()
         flow.phase = .answered
     }

@@ -38,6 +38,7 @@ public final class Exchange: @unchecked Sendable {
 
     let target: Target
     let link: Link
+    var headerList = HeaderList()
     var flow = Flow()
     let answering: Mutex<Answering>
 
@@ -82,26 +83,42 @@ public final class Exchange: @unchecked Sendable {
     ///
     /// - Parameter name: In any case.
     /// - Returns: The value, or nil if the header was not sent.
-    public func header(_ name: String) -> String? {
-        guard let value = unsafe MHD_lookup_connection_value(readable, .HEADER_KIND, name) else {
-            return nil
-        }
-        return unsafe String(cString: value)
+    public func header(_ name: StaticString) -> String? {
+        guard let value = unsafe readableHeaders.first(name) else { return nil }
+        return unsafe String(decoding: value, as: UTF8.self)
     }
+
+    /// Lends the bytes of the first value of a header, or none if the header was not sent.
+    ///
+    /// - Parameters:
+    ///   - name: In any case.
+    ///   - body: Looks at the bytes.
+    /// - Returns: What `body` returns.
+    /// - Throws: What `body` throws.
+    public func withHeader<Result, Failure: Error>(
+        _ name: StaticString, _ body: (RawSpan?) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        guard let value = unsafe readableHeaders.first(name) else { return try body(nil) }
+        return try body(unsafe value.bytes)
+    }
+
+    /// How often a header was sent.
+    public func headerCount(_ name: StaticString) -> Int { readableHeaders.count(name) }
 
     /// Copies every value of a header.
     ///
     /// - Parameter name: In any case.
     /// - Returns: The values, in the order sent.
-    public func headers(_ name: String) -> [String] {
-        unsafe headerValues(named: name, in: readable)
-    }
+    public func headers(_ name: StaticString) -> [String] { readableHeaders.all(name) }
 
-    private var readable: OpaquePointer {
-        guard link.loop.isCurrent, let connection = unsafe flow.connection else {
-            preconditionFailure("headers may be read only while the handler decides on a request")
+    private var readableHeaders: HeaderList {
+        _read {
+            guard link.loop.isCurrent, unsafe flow.connection != nil else {
+                preconditionFailure(
+                    "headers may be read only while the handler decides on a request")
+            }
+            yield headerList
         }
-        return unsafe connection
     }
 
     // MARK: The answer
@@ -211,5 +228,7 @@ extension Exchange {
         var stream: EventStream?
         var onDelivered: (@Sendable (Bool) -> Void)?
         var isDelivered = false
+        /// The answer of the loop's stock that was given.
+        var stocked: StockedResponse?
     }
 }

@@ -48,6 +48,8 @@ final class Loop: @unchecked Sendable {
     private var sweepAt: UInt64 = 0
     private let sweepNanoseconds: UInt64
     private var suspended = 0
+    /// Answers to be used again.
+    var stock = ResponseStock()
     private var isAccepting = true
 
     /// The daemon that runs at this moment.

@@ -8,6 +8,8 @@ struct RequestHead {
     var isChunked = false
     var expectsContinue = false
     var fault: RequestFault?
+    /// Every header.
+    var fields = HeaderList()
 
     private var hosts = 0
     private var lengths = 0
@@ -24,31 +26,32 @@ struct RequestHead {
     /// Takes note of one header.
     fileprivate mutating func note(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer)
     {
+        unsafe fields.append(name, value)
         guard let last = unsafe name.last, last != UInt8(ascii: " "), last != UInt8(ascii: "\t")
         else {
             fault = fault ?? .malformedHeader
             return
         }
         switch name.count {
-        case 4 where unsafe name.isSame(as: "host"):
+        case 4 where unsafe name.isSameIgnoringCase(as: "host"):
             hosts += 1
             if hosts > 1 { fault = fault ?? .duplicateHeader("Host") }
-        case 6 where unsafe name.isSame(as: "expect"):
-            if unsafe value.isSame(as: "100-continue") {
+        case 6 where unsafe name.isSameIgnoringCase(as: "expect"):
+            if unsafe value.isSameIgnoringCase(as: "100-continue") {
                 expectsContinue = true
             } else {
                 fault = fault ?? .unsupportedExpectation
             }
-        case 14 where unsafe name.isSame(as: "content-length"):
+        case 14 where unsafe name.isSameIgnoringCase(as: "content-length"):
             lengths += 1
             if lengths > 1 { fault = fault ?? .duplicateHeader("Content-Length") }
             // Only digits come through to here; what is too large for an Int is too large for anyone.
             contentLength = unsafe Int(String(decoding: value, as: UTF8.self)) ?? .max
-        case 17 where unsafe name.isSame(as: "transfer-encoding"):
+        case 17 where unsafe name.isSameIgnoringCase(as: "transfer-encoding"):
             encodings += 1
             if encodings > 1 { fault = fault ?? .duplicateHeader("Transfer-Encoding") }
             isChunked = true
-            if unsafe !value.isSame(as: "chunked") {
+            if unsafe !value.isSameIgnoringCase(as: "chunked") {
                 fault = fault ?? .unsupportedTransferEncoding
             }
         default:
@@ -64,44 +67,6 @@ private let noteHeader: MHD_KeyValueIteratorN = { head, _, name, nameCount, valu
         UnsafeRawBufferPointer(start: value, count: valueCount)
     )
     return .YES
-}
-
-extension UnsafeRawBufferPointer {
-    /// Whether the bytes are those of `word`, which is in lower case, but for the case.
-    fileprivate func isSame(as word: StaticString) -> Bool {
-        guard count == word.utf8CodeUnitCount else { return false }
-        for index in 0..<count {
-            let byte = unsafe self[index]
-            let isUpper = byte >= UInt8(ascii: "A") && byte <= UInt8(ascii: "Z")
-            guard unsafe (isUpper ? byte | 0x20 : byte) == word.utf8Start[index] else {
-                return false
-            }
-        }
-        return true
-    }
-}
-
-/// Copies every value of one header.
-func headerValues(named name: String, in connection: OpaquePointer?) -> [String] {
-    struct Search {
-        let name: String
-        var values: [String] = []
-    }
-    var search = Search(name: name)
-    unsafe withUnsafeMutablePointer(to: &search) { pointer in
-        _ = unsafe MHD_get_connection_values(
-            connection, .HEADER_KIND,
-            { search, _, name, value in
-                guard let search = unsafe search?.assumingMemoryBound(to: Search.self),
-                    let name = unsafe name, let value = unsafe value
-                else { return .YES }
-                if unsafe strcasecmp(name, search.pointee.name) == 0 {
-                    unsafe search.pointee.values.append(String(cString: value))
-                }
-                return .YES
-            }, pointer)
-    }
-    return search.values
 }
 
 /// Names the method of a request; the common ones cost nothing.

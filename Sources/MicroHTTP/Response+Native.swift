@@ -24,7 +24,7 @@ extension Response {
     /// - Returns: The answer, to be destroyed by the caller, or nil if memory has run out.
     func makeNative(for exchange: Exchange?, closing: Bool) -> OpaquePointer? {
         guard let native = unsafe makeNativeContent(for: exchange) else { return nil }
-        for (name, value) in headers {
+        for (name, value) in allHeaders {
             _ = unsafe MHD_add_response_header(native, name, value)
         }
         if closing { _ = unsafe MHD_add_response_header(native, "Connection", "close") }
@@ -77,7 +77,7 @@ extension Response {
     func serialized(for exchange: Exchange) -> (bytes: [UInt8], bodyByteCount: Int) {
         let reason = unsafe String(cString: MHD_get_reason_phrase_for(CUnsignedInt(status)))
         var head = "HTTP/1.1 \(status) \(reason)\r\nDate: \(httpDate())\r\nConnection: close\r\n"
-        for (name, value) in headers where !(name + value).contains(where: \.isNewline) {
+        for (name, value) in allHeaders where !(name + value).contains(where: \.isNewline) {
             head += "\(name): \(value)\r\n"
         }
         var body: [UInt8] = []

@@ -36,6 +36,9 @@ public struct Response: Sendable {
     /// The three-digit status.
     public var status: Int { didSet { prepared = nil } }
 
+    /// The headers that it has in common with other answers; they come before ``headers``.
+    public var template: ResponseTemplate? { didSet { prepared = nil } }
+
     /// Names and values; a value with a line break in it is left out.
     ///
     /// `Date`, `Content-Length`, `Transfer-Encoding` and `Connection` are added as needed.
@@ -65,11 +68,13 @@ public struct Response: Sendable {
     /// Creates an answer.
     public init(
         status: Int,
+        template: ResponseTemplate? = nil,
         headers: [(String, String)] = [],
         content: Content = .empty,
         onDelivered: (@Sendable (Bool) -> Void)? = nil
     ) {
         self.status = status
+        self.template = template
         self.headers = headers
         self.content = content
         self.onDelivered = onDelivered
@@ -79,10 +84,17 @@ public struct Response: Sendable {
     /// Creates an answer that was made ready before.
     public init(_ prepared: PreparedResponse, onDelivered: (@Sendable (Bool) -> Void)? = nil) {
         status = prepared.response.status
+        template = nil
         headers = prepared.response.headers
         content = prepared.response.content
         self.onDelivered = onDelivered
         self.prepared = prepared
+    }
+
+    /// Those of the template and its own.
+    var allHeaders: [(String, String)] {
+        guard let template else { return headers }
+        return template.headers + headers
     }
 
     /// Tells those who wait for it what became of the answer.

@@ -8,7 +8,7 @@ extension Server {
         /// How many connections there may be at once; the rest wait in the kernel's queue.
         public var connectionLimit = 1024
         /// How many bytes of memory a connection gets; bounds the head of a request.
-        public var connectionMemory = 64 * 1024
+        public var connectionMemory = 32 * 1024
         /// How long a connection may be silent, rounded up to whole seconds.
         ///
         /// An exchange that waits for its answer and a stream without news do not count as silent.

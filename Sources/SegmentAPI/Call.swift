@@ -52,12 +52,12 @@ struct Call: Sendable {
         try query { (_) throws(QueryError) in }
     }
 
-    func header(_ name: String) throws(Problem) -> String? {
-        let values = exchange.headers(name)
-        guard values.count <= 1 else {
-            throw .invalidRequest("The header \(name) may be sent only once.", parameter: name)
+    func header(_ name: StaticString) throws(Problem) -> String? {
+        guard exchange.headerCount(name) <= 1 else {
+            throw .invalidRequest(
+                "The header \(name) may be sent only once.", parameter: name.description)
         }
-        return values.first
+        return exchange.header(name)
     }
 
     /// Which of the types offered the client likes best.
@@ -110,19 +110,29 @@ struct Call: Sendable {
 
     // MARK: Answers
 
-    private static let commonHeaders = [
-        ("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"),
-    ]
-
     func response(
         _ status: Int, type: String? = nil, headers: [(String, String)] = [],
         content: Response.Content = .empty
     ) -> Response {
-        var all = Self.commonHeaders
-        all.append(("X-Request-Id", requestID))
+        switch type {
+        case nil: response(status, .plain, headers: headers, content: content)
+        case "application/json": response(status, .json, headers: headers, content: content)
+        case "application/problem+json":
+            response(status, .problem, headers: headers, content: content)
+        case let type?:
+            response(
+                status, .plain, headers: [("Content-Type", type)] + headers, content: content)
+        }
+    }
+
+    func response(
+        _ status: Int, _ template: ResponseTemplate, headers: [(String, String)] = [],
+        content: Response.Content = .empty
+    ) -> Response {
+        var all = [("X-Request-Id", requestID)]
         if let trace { all.append(("traceparent", trace.field)) }
-        if let type { all.append(("Content-Type", type)) }
-        return Response(status: status, headers: all + headers, content: content)
+        all += headers
+        return Response(status: status, template: template, headers: all, content: content)
     }
 
     func response(_ problem: Problem) -> Response {
@@ -160,6 +170,23 @@ struct Call: Sendable {
         if let wait { exchange.onHangUp(wait.cancel) }
         return .later
     }
+}
+
+extension ResponseTemplate {
+    private static func make(_ headers: [(String, String)]) -> ResponseTemplate {
+        ResponseTemplate(
+            headers: [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
+                + headers)
+    }
+
+    /// An answer without a type.
+    static let plain = make([])
+    static let json = make([("Content-Type", "application/json")])
+    static let problem = make([("Content-Type", "application/problem+json")])
+    /// Bytes of a segment as they are, of which one may ask for a part.
+    static let octets = make([
+        ("Content-Type", "application/octet-stream"), ("Accept-Ranges", "bytes"),
+    ])
 }
 
 extension Exchange: WaitingClient {}

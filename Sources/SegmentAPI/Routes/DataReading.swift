@@ -175,14 +175,16 @@ extension Call {
     private func data(
         _ window: DataWindow, _ format: DataFormat, _ content: Response.Content
     ) -> Response {
-        var headers: [(String, String)] = format == .raw ? [("Accept-Ranges", "bytes")] : []
+        var headers: [(String, String)] = []
         if window.isPartial {
             headers.append(
                 ("Content-Range", ContentRange.field(window.bytes, of: window.byteCount)))
         }
-        return response(
-            window.isPartial ? 206 : 200, type: format.contentType, headers: headers,
-            content: content)
+        let status = window.isPartial ? 206 : 200
+        guard format != .raw else {
+            return response(status, .octets, headers: headers, content: content)
+        }
+        return response(status, type: format.contentType, headers: headers, content: content)
     }
 
     private func text(_ window: DataWindow, _ format: DataFormat, source: DataText.Source)

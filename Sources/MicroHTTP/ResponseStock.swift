@@ -1,0 +1,107 @@
+internal import CMicroHTTPD
+internal import Glibc
+
+/// Small answers of libmicrohttpd's that a loop keeps, to be given again with another body.
+///
+/// Making one takes an allocation or three for each header; most answers differ from an earlier one
+/// of the same template and size in a single header. Used on the loop thread only.
+struct ResponseStock {
+    /// The largest body that is worth a copy.
+    private static let byteLimit = 8 * 1024
+    /// How many answers are kept.
+    private static let capacity = 32
+
+    private var answers: [StockedResponse] = []
+    private var oldest = 0
+
+    /// An answer with this content, for which there must be a template; nil where it does not suit.
+    mutating func answer(for response: Response) -> StockedResponse? {
+        guard let template = response.template else { return nil }
+        switch response.content {
+        case .empty:
+            return unsafe answer(
+                template, response.headers, UnsafeRawBufferPointer(start: nil, count: 0))
+        case .buffer(let buffer):
+            return unsafe answer(template, response.headers, buffer.pointer)
+        case .bytes(let bytes):
+            return unsafe bytes.withUnsafeBytes {
+                unsafe answer(template, response.headers, $0)
+            }
+        case .lent, .producer, .stream:
+            return nil
+        }
+    }
+
+    private mutating func answer(
+        _ template: ResponseTemplate, _ headers: [(String, String)], _ body: UnsafeRawBufferPointer
+    ) -> StockedResponse? {
+        guard body.count <= Self.byteLimit else { return nil }
+        for answer in answers where answer.fits(template, body.count) {
+            unsafe answer.renew(headers, body)
+            return answer
+        }
+        guard let made = unsafe StockedResponse(template, headers, body) else { return nil }
+        if answers.count < Self.capacity {
+            answers.append(made)
+        } else {
+            // One that is being sent lives until that is over.
+            answers[oldest] = made
+            oldest = (oldest + 1) % Self.capacity
+        }
+        return made
+    }
+}
+
+/// An answer of libmicrohttpd's whose body and variable headers can be changed while nobody sends it.
+@safe
+final class StockedResponse {
+    let native: OpaquePointer
+    /// Whether it is being sent.
+    var isTaken = false
+
+    private let template: ResponseTemplate
+    private let body: UnsafeMutableRawBufferPointer
+    private var headers: [(String, String)] = []
+
+    init?(
+        _ template: ResponseTemplate, _ headers: [(String, String)], _ body: UnsafeRawBufferPointer
+    ) {
+        let block = UnsafeMutableRawBufferPointer.allocate(byteCount: body.count, alignment: 16)
+        guard
+            let native = unsafe MHD_create_response_from_buffer(
+                block.count, block.baseAddress, .RESPMEM_PERSISTENT)
+        else {
+            unsafe block.deallocate()
+            return nil
+        }
+        unsafe self.native = native
+        unsafe self.body = block
+        self.template = template
+        for (name, value) in template.headers {
+            _ = unsafe MHD_add_response_header(native, name, value)
+        }
+        unsafe renew(headers, body)
+    }
+
+    deinit {
+        unsafe MHD_destroy_response(native)
+        unsafe body.deallocate()
+    }
+
+    func fits(_ template: ResponseTemplate, _ byteCount: Int) -> Bool {
+        unsafe !isTaken && self.template === template && body.count == byteCount
+    }
+
+    /// Puts in another body, and other headers in the place of the variable ones.
+    func renew(_ headers: [(String, String)], _ body: UnsafeRawBufferPointer) {
+        unsafe self.body.copyMemory(from: body)
+        for index in 0..<max(headers.count, self.headers.count) {
+            let old = index < self.headers.count ? self.headers[index] : nil
+            let new = index < headers.count ? headers[index] : nil
+            if let old, let new, old == new { continue }
+            if let old { _ = unsafe MHD_del_response_header(native, old.0, old.1) }
+            if let new { _ = unsafe MHD_add_response_header(native, new.0, new.1) }
+        }
+        self.headers = headers
+    }
+}
