@@ -1,6 +1,7 @@
 #ifndef CMICROHTTPD_SHIM_H
 #define CMICROHTTPD_SHIM_H
 
+#include <limits.h>
 #include <microhttpd.h>
 #include <poll.h>
 #include <stdarg.h>
@@ -10,13 +11,14 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 // Everything a daemon is started with. The options are variadic, which Swift cannot call.
 struct cmicrohttpd_options {
     void *_Nullable context;
-    int listen_socket;
-    unsigned connection_limit;
     unsigned connection_timeout;
     size_t connection_memory;
     MHD_AccessHandlerCallback _Nullable access;
@@ -50,17 +52,16 @@ cmicrohttpd_keep_escapes(void *context, struct MHD_Connection *connection, char 
 static inline struct MHD_Daemon *_Nullable
 cmicrohttpd_start(const struct cmicrohttpd_options *_Nonnull options) {
     return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, options->access, options->context,
+        MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+        options->access, options->context,
         MHD_OPTION_EXTERNAL_LOGGER, cmicrohttpd_format_log, (void *) options,
-        MHD_OPTION_LISTEN_SOCKET, options->listen_socket,
-        MHD_OPTION_CONNECTION_LIMIT, options->connection_limit,
+        MHD_OPTION_CONNECTION_LIMIT, UINT_MAX,
         MHD_OPTION_CONNECTION_TIMEOUT, options->connection_timeout,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->connection_memory,
         MHD_OPTION_NOTIFY_COMPLETED, options->completed, options->context,
         MHD_OPTION_NOTIFY_CONNECTION, options->connection, options->context,
         MHD_OPTION_URI_LOG_CALLBACK, options->target, options->context,
         MHD_OPTION_UNESCAPE_CALLBACK, cmicrohttpd_keep_escapes, NULL,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1,
         MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
         MHD_OPTION_END);
 }
@@ -76,11 +77,6 @@ cmicrohttpd_descriptor(struct MHD_Connection *_Nonnull connection) {
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
 }
 
-static inline const struct sockaddr *_Nullable
-cmicrohttpd_peer(struct MHD_Connection *_Nonnull connection) {
-    return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS)->client_addr;
-}
-
 static inline void *_Nullable
 cmicrohttpd_socket_context(struct MHD_Connection *_Nonnull connection) {
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
@@ -90,6 +86,25 @@ cmicrohttpd_socket_context(struct MHD_Connection *_Nonnull connection) {
 static inline int
 cmicrohttpd_has_answer(struct MHD_Connection *_Nonnull connection) {
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_HTTP_STATUS) != NULL;
+}
+
+// GNU only. `address` has room for an address of any kind.
+static inline int
+cmicrohttpd_accept(int listener, struct sockaddr_storage *_Nonnull address) {
+    socklen_t size = sizeof *address;
+    return (int) syscall(SYS_accept4, listener, address, &size, SOCK_NONBLOCK | SOCK_CLOEXEC);
+}
+
+// Who connected a Unix socket; the record is declared for GNU sources only.
+static inline int
+cmicrohttpd_peer_credentials(int descriptor, int *_Nonnull pid, unsigned *_Nonnull uid, unsigned *_Nonnull gid) {
+    struct { int pid; unsigned uid, gid; } credentials = {0, UINT_MAX, UINT_MAX};
+    socklen_t size = sizeof credentials;
+    const int result = getsockopt(descriptor, SOL_SOCKET, SO_PEERCRED, &credentials, &size);
+    *pid = credentials.pid;
+    *uid = credentials.uid;
+    *gid = credentials.gid;
+    return result;
 }
 
 // Variadic; and the only way to send a body of unknown length without chunks.
@@ -110,6 +125,8 @@ struct cmicrohttpd_event {
 };
 
 static const uint32_t cmicrohttpd_readable = EPOLLIN;
+// For a socket that several threads listen on: wakes one of them.
+static const uint32_t cmicrohttpd_readable_by_one = EPOLLIN | EPOLLEXCLUSIVE;
 // Told once: bytes that come for a connection with this alone wake nobody.
 static const uint32_t cmicrohttpd_hang_up = EPOLLRDHUP | EPOLLET;
 

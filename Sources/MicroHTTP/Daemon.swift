@@ -1,13 +1,10 @@
 internal import CMicroHTTPD
 internal import Glibc
 
-/// One of libmicrohttpd's daemons: a listening socket and its connections on one loop.
+/// One of libmicrohttpd's daemons: the connections of one loop, which accepts them by itself.
 @safe
 final class Daemon {
-    unowned let loop: Loop
     private let handle: OpaquePointer
-    // The library uses its descriptor until the daemon is stopped.
-    private let listener: Listener
     // The library reads the options for as long as the daemon lives.
     private let options: UnsafeMutablePointer<cmicrohttpd_options>
 
@@ -16,15 +13,11 @@ final class Daemon {
     /// Whether it must run although its epoll descriptor may be silent.
     var mustRun = true
 
-    init?(loop: Loop, listener: Listener, connectionLimit: Int) {
-        self.loop = loop
-        self.listener = listener
+    init?(loop: Loop) {
         let configuration = loop.configuration
         unsafe options = .allocate(capacity: 1)
         unsafe options.initialize(to: cmicrohttpd_options())
         unsafe options.pointee.context = Unmanaged.passUnretained(loop).toOpaque()
-        unsafe options.pointee.listen_socket = listener.descriptor
-        unsafe options.pointee.connection_limit = CUnsignedInt(clamping: connectionLimit)
         unsafe options.pointee.connection_timeout = CUnsignedInt(
             clamping: (configuration.idleTimeout + .nanoseconds(999_999_999)).components.seconds)
         unsafe options.pointee.connection_memory = max(configuration.connectionMemory, 1024)
@@ -53,9 +46,15 @@ final class Daemon {
         unsafe MHD_run(handle)
     }
 
-    /// Accepts no more connections; the listening socket stays with its owner.
-    func quiesce() {
-        unsafe MHD_quiesce_daemon(handle)
+    /// Takes over a socket, which is closed if that fails.
+    func add(_ socket: CInt, _ address: inout sockaddr_storage) {
+        mustRun = true
+        let size = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        _ = unsafe withUnsafePointer(to: &address) { pointer in
+            unsafe UnsafeRawPointer(pointer).withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                unsafe MHD_add_connection(handle, socket, $0, size)
+            }
+        }
     }
 
     /// Closes every connection, none of which may be suspended, and frees the daemon.

@@ -34,6 +34,7 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
 
     /// A listening socket that came from whoever started this process.
     ///
+    /// It must listen for streams, over TCP or as a Unix socket.
     /// The server closes `descriptor`, and does not shut the socket down: others may hold it too.
     public static func inherited(descriptor: CInt) -> Endpoint {
         Endpoint(kind: .inherited(descriptor: descriptor))
@@ -42,6 +43,22 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
     private init(kind: Kind) {
         self.kind = kind
     }
+
+    /// Whether only this host can reach it: a loopback address or a Unix socket.
+    ///
+    /// An inherited socket is asked what it is bound to; what is no such socket reaches nobody.
+    public var isLocal: Bool {
+        switch kind {
+        case .tcp(let host, let port): SocketAddress(host: host, port: port)?.isLoopback ?? false
+        case .unix: true
+        case .inherited(let descriptor):
+            !Listener.isListening(descriptor)
+                || SocketAddress.local(of: descriptor)?.isLoopback ?? true
+        }
+    }
+
+    /// The TCP port; nil for a Unix socket, and for one that is yet to be inherited.
+    public var port: UInt16? { if case .tcp(_, let port) = kind { port } else { nil } }
 
     /// Reads an endpoint from its text form: `127.0.0.1:7070`, `[::1]:7070` or `unix:/path`.
     ///

@@ -47,7 +47,9 @@ extension Exchange {
         expectsContinue = head.expectsContinue && isHTTP11
         headerList = head.fields
         flow.isAnnounced = true
-        if let fault = head.fault ?? targetFault ?? bodyFault {
+        if let fault = link.arrival.refusal ?? head.fault ?? hostFault(head) ?? targetFault
+            ?? bodyFault
+        {
             give(link.loop.handler.refusal(fault, self))
             return hasBody && !expectsContinue ? answerBeforeBody() : queueGiven()
         }
@@ -65,7 +67,14 @@ extension Exchange {
         return .YES
     }
 
-    private var targetFault: RequestFault? { target.isAbsolutePath ? nil : .unsupportedTarget }
+    private func hostFault(_ head: RequestHead) -> RequestFault? {
+        head.hasHost || !isHTTP11 || isOverUnixSocket ? nil : .missingHost
+    }
+
+    private var targetFault: RequestFault? {
+        if !target.isAbsolutePath { return .unsupportedTarget }
+        return target.hasSpace ? .malformedTarget : nil
+    }
 
     private var bodyFault: RequestFault? {
         hasBody && (method == .get || method == .head) ? .unexpectedBody : nil

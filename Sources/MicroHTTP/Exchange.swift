@@ -34,7 +34,10 @@ public final class Exchange: @unchecked Sendable {
     public var hasBody: Bool { isChunked || (contentLength ?? 0) > 0 }
 
     /// Who sent the request: an address and a port, or `unix`.
-    public var peer: String { link.peer }
+    public var peer: String { link.peer.description }
+
+    /// Whether the request came over a Unix socket, which has neither a host nor strangers.
+    public var isOverUnixSocket: Bool { link.peer.isOverUnixSocket }
 
     let target: Target
     let link: Link

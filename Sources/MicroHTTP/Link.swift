@@ -8,7 +8,7 @@ final class Link: @unchecked Sendable {
     let loop: Loop
     let daemon: Daemon
     let descriptor: CInt
-    let peer: String
+    let arrival: Arrival
     // Valid until `isClosed`.
     private let connection: OpaquePointer
 
@@ -25,13 +25,26 @@ final class Link: @unchecked Sendable {
     /// The request that is being received or answered.
     var exchange: Exchange?
 
-    init(loop: Loop, daemon: Daemon, connection: OpaquePointer) {
+    init(loop: Loop, daemon: Daemon, arrival: Arrival, connection: OpaquePointer) {
         self.loop = loop
         self.daemon = daemon
+        self.arrival = arrival
         unsafe self.connection = connection
         unsafe descriptor = cmicrohttpd_descriptor(connection)
-        unsafe peer = describe(cmicrohttpd_peer(connection))
-        deadline = monotonicNanoseconds() + loop.patience
+        // The first request line is waited for as long as a request, so that one who sends
+        // something else is not taken for one who is silent.
+        let patience = min(loop.idleNanoseconds, loop.requestNanoseconds)
+        deadline =
+            monotonicNanoseconds()
+            &+ (arrival.refusal == nil ? patience : min(patience, lingerNanoseconds))
+    }
+
+    var peer: Peer { arrival.peer }
+
+    /// Gives a request the time to arrive that it has from now on.
+    func beginRequest(now: UInt64) {
+        guard arrival.refusal == nil else { return }
+        deadline = now &+ loop.requestNanoseconds
     }
 
     /// Whether a request is here whole, or libmicrohttpd answers what is no request.
@@ -44,39 +57,5 @@ final class Link: @unchecked Sendable {
     var isReadToEnd: Bool {
         var byte: UInt8 = 0
         return unsafe recv(descriptor, &byte, 1, CInt(MSG_PEEK | MSG_DONTWAIT)) == 0
-    }
-}
-
-/// Writes an address as a client would: `127.0.0.1:50000`, `[::1]:50000` or `unix`.
-func describe(_ address: UnsafePointer<sockaddr>?) -> String {
-    guard let address = unsafe address else { return "unknown" }
-    return unsafe withUnsafeTemporaryAllocation(
-        of: CChar.self, capacity: Int(INET6_ADDRSTRLEN)
-    ) { text in
-        guard let start = text.baseAddress else { return "unknown" }
-        switch unsafe CInt(address.pointee.sa_family) {
-        case AF_INET:
-            return unsafe UnsafeRawPointer(address).withMemoryRebound(
-                to: sockaddr_in.self, capacity: 1
-            ) { inet in
-                var host = unsafe inet.pointee.sin_addr
-                unsafe inet_ntop(AF_INET, &host, start, socklen_t(INET6_ADDRSTRLEN))
-                return
-                    unsafe "\(String(cString: start)):\(UInt16(bigEndian: inet.pointee.sin_port))"
-            }
-        case AF_INET6:
-            return unsafe UnsafeRawPointer(address).withMemoryRebound(
-                to: sockaddr_in6.self, capacity: 1
-            ) { inet in
-                var host = unsafe inet.pointee.sin6_addr
-                unsafe inet_ntop(AF_INET6, &host, start, socklen_t(INET6_ADDRSTRLEN))
-                return
-                    unsafe "[\(String(cString: start))]:\(UInt16(bigEndian: inet.pointee.sin6_port))"
-            }
-        case AF_UNIX:
-            return "unix"
-        default:
-            return "unknown"
-        }
     }
 }

@@ -31,9 +31,9 @@ final class Loop: @unchecked Sendable {
     let configuration: Server.Configuration
     /// The application, until the loop has ended.
     private(set) var handler: any Handler
-    /// How long a request may take to arrive, and a client to begin the next.
+    /// How long a request may take to arrive, and the next one to begin.
     let requestNanoseconds: UInt64
-    let patience: UInt64
+    let idleNanoseconds: UInt64
 
     private let mailbox = Mutex(Mailbox())
     private let thread = Atomic<UInt>(0)
@@ -41,6 +41,9 @@ final class Loop: @unchecked Sendable {
     private let bell: FileDescriptor
 
     private var daemons: [Daemon] = []
+    private var reception: Reception?
+    /// The connection that is being handed to a daemon.
+    private var arriving: (Daemon, Arrival)?
     private var links: [Link] = []
     /// Connections whose client sends no more, to be looked at once their daemon has run.
     private var ending: [Link] = []
@@ -52,8 +55,6 @@ final class Loop: @unchecked Sendable {
     var stock = ResponseStock()
     private var isAccepting = true
 
-    /// The daemon that runs at this moment.
-    private(set) var running: Daemon?
     /// Whether answers are the last of their connections.
     private(set) var isDraining = false
     /// Whether everything is being closed, so that nothing may be suspended.
@@ -63,7 +64,7 @@ final class Loop: @unchecked Sendable {
         self.configuration = configuration
         self.handler = handler
         requestNanoseconds = configuration.requestTimeout.wholeNanoseconds
-        patience = (configuration.idleTimeout + configuration.requestTimeout).wholeNanoseconds
+        idleNanoseconds = configuration.idleTimeout.wholeNanoseconds
         sweepNanoseconds = min(max(requestNanoseconds / 4, 10_000_000), 1_000_000_000)
         guard let epoll = FileDescriptor(epoll_create1(CInt(EPOLL_CLOEXEC))),
             let bell = FileDescriptor(
@@ -106,23 +107,27 @@ final class Loop: @unchecked Sendable {
 
     // MARK: Before the thread starts
 
-    /// Starts a daemon on a listening socket.
-    func listen(on listener: Listener, connectionLimit: Int) -> Bool {
-        guard let daemon = Daemon(loop: self, listener: listener, connectionLimit: connectionLimit)
-        else { return false }
+    /// Prepares to serve the clients of some listening sockets.
+    ///
+    /// - Returns: Whether the system had what that takes.
+    func listen(on listeners: [Listener], _ admission: Admission) -> Bool {
+        guard let daemon = Daemon(loop: self) else { return false }
         daemons.append(daemon)
-        let token = UInt64(daemons.count)
-        return cmicrohttpd_epoll_add(
-            epoll.rawValue, daemon.epoll, cmicrohttpd_readable, token) == 0
+        let isWatched =
+            cmicrohttpd_epoll_add(
+                epoll.rawValue, daemon.epoll, cmicrohttpd_readable, Loop.firstDaemonToken) == 0
+        let reception = Reception(
+            listeners, admission: admission, epoll: epoll.rawValue,
+            firstToken: Loop.firstListenerToken, configuration: configuration)
+        self.reception = reception
+        return isWatched && reception.open()
     }
 
     /// Stops the daemons of a loop whose thread never started.
     func dismantle() {
-        for daemon in daemons {
-            daemon.quiesce()
-            daemon.stop()
-        }
+        for daemon in daemons { daemon.stop() }
         daemons = []
+        reception = nil
     }
 
     // MARK: The thread
@@ -134,7 +139,7 @@ final class Loop: @unchecked Sendable {
         while true {
             wait(until: deadline)
             if let end = readMail() { deadline = end }
-            for daemon in daemons where daemon.mustRun { run(daemon) }
+            for daemon in daemons where daemon.mustRun { daemon.run() }
             closeEnded()
             let now = monotonicNanoseconds()
             sweep(now)
@@ -144,13 +149,11 @@ final class Loop: @unchecked Sendable {
         thread.store(0, ordering: .relaxed)
     }
 
-    private func run(_ daemon: Daemon) {
-        running = daemon
-        daemon.run()
-        running = nil
-    }
-
+    // Numbers that are no addresses of links.
     private static let bellToken: UInt64 = 0
+    private static let firstDaemonToken: UInt64 = 1
+    private static let firstListenerToken: UInt64 = 16
+    private static let lastToken: UInt64 = 4095
 
     private func wait(until deadline: UInt64?) {
         var milliseconds = -1
@@ -163,7 +166,9 @@ final class Loop: @unchecked Sendable {
             if timeout == 0 { daemon.mustRun = true }
         }
         if daemons.contains(where: \.mustRun) { milliseconds = 0 }
-        if !links.isEmpty { atMost(Int(sweepNanoseconds / 1_000_000)) }
+        if !links.isEmpty || reception?.isPausing == true {
+            atMost(Int(sweepNanoseconds / 1_000_000))
+        }
         if let deadline {
             let now = monotonicNanoseconds()
             atMost(deadline > now ? Int(min((deadline - now) / 1_000_000 + 1, 1000)) : 0)
@@ -187,8 +192,10 @@ final class Loop: @unchecked Sendable {
         case Loop.bellToken:
             var count: UInt64 = 0
             _ = unsafe read(bell.rawValue, &count, MemoryLayout<UInt64>.size)
-        case 1...UInt64(daemons.count):
-            daemons[Int(token) - 1].mustRun = true
+        case Loop.firstDaemonToken..<Loop.firstListenerToken:
+            daemons[Int(token - Loop.firstDaemonToken)].mustRun = true
+        case Loop.firstListenerToken...Loop.lastToken:
+            if isAccepting { reception?.accept(at: token, welcome: welcome) }
         default:
             // A link is watched until libmicrohttpd closes it, and nothing is freed between two
             // events.
@@ -241,10 +248,7 @@ final class Loop: @unchecked Sendable {
     private func quiesce() {
         guard isAccepting else { return }
         isAccepting = false
-        for daemon in daemons {
-            daemon.quiesce()
-            daemon.mustRun = true
-        }
+        reception?.close()
     }
 
     /// Whether an answer is still to be given or on its way.
@@ -254,6 +258,7 @@ final class Loop: @unchecked Sendable {
     private func sweep(_ now: UInt64) {
         guard now >= sweepAt else { return }
         sweepAt = now + sweepNanoseconds
+        reception?.resume()
         for link in links where link.deadline <= now {
             link.deadline = .max
             link.isOverdue = true
@@ -288,10 +293,12 @@ final class Loop: @unchecked Sendable {
                 link.exchange?.end(.shutdown)
             }
             _ = readMail()
-            for daemon in daemons { run(daemon) }
+            for daemon in daemons { daemon.run() }
         } while suspended > 0
         for daemon in daemons { daemon.stop() }
         daemons = []
+        quiesce()
+        reception = nil
         // Links keep their loop, so it must not keep them.
         ending = []
         // Who answers too late may still leave a note, which would keep this loop alive.
@@ -307,6 +314,21 @@ final class Loop: @unchecked Sendable {
 
     // MARK: Connections
 
+    private func welcome(
+        _ socket: CInt, _ address: inout sockaddr_storage, _ arrival: Arrival
+    ) -> Bool {
+        arriving = (daemons[0], arrival)
+        daemons[0].add(socket, &address)
+        // Still there if memory ran out before the daemon could tell of it.
+        return takeArriving() == nil
+    }
+
+    /// The connection that a daemon tells of.
+    func takeArriving() -> (Daemon, Arrival)? {
+        defer { arriving = nil }
+        return arriving
+    }
+
     func add(_ link: Link) {
         link.index = links.count
         links.append(link)
@@ -315,10 +337,9 @@ final class Loop: @unchecked Sendable {
     }
 
     func remove(_ link: Link) {
-        // At its limit, libmicrohttpd listens again only the next time it runs.
-        link.daemon.mustRun = true
         link.isClosed = true
         _ = cmicrohttpd_epoll_remove(epoll.rawValue, link.descriptor)
+        reception?.forget(link.arrival)
         guard let last = links.popLast(), last !== link else { return }
         last.index = link.index
         links[link.index] = last

@@ -15,8 +15,16 @@ public enum RequestFault: Hashable, Sendable, CustomStringConvertible {
     case unexpectedBody
     /// A target that does not begin with a slash.
     case unsupportedTarget
+    /// A target with a space in it.
+    case malformedTarget
+    /// No `Host` in a request of HTTP/1.1 that did not come over a Unix socket.
+    case missingHost
     /// An `Expect` other than `100-continue`.
     case unsupportedExpectation
+    /// More clients are connected than the server has room for.
+    case tooManyConnections(limit: Int)
+    /// More connections of this client than it may have.
+    case tooManyConnectionsOfClient(limit: Int)
 
     /// One sentence for whoever sent the request.
     public var description: String {
@@ -33,8 +41,16 @@ public enum RequestFault: Hashable, Sendable, CustomStringConvertible {
             "A GET or HEAD request may not have a body."
         case .unsupportedTarget:
             "The request target must be a path that begins with a slash."
+        case .malformedTarget:
+            "The request target may not contain a space."
+        case .missingHost:
+            "A request of HTTP/1.1 must name a Host."
         case .unsupportedExpectation:
             "The only expectation understood here is 100-continue."
+        case .tooManyConnections(let limit):
+            "There are \(limit) connections already, which is all that is allowed."
+        case .tooManyConnectionsOfClient(let limit):
+            "There are \(limit) connections from this client already, which is all it may have."
         }
     }
 
@@ -43,6 +59,8 @@ public enum RequestFault: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .unsupportedTransferEncoding: 501
         case .unsupportedExpectation: 417
+        case .tooManyConnections: 503
+        case .tooManyConnectionsOfClient: 429
         default: 400
         }
     }

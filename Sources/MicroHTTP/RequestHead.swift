@@ -11,6 +11,8 @@ struct RequestHead {
     /// Every header.
     var fields = HeaderList()
 
+    var hasHost: Bool { hosts > 0 }
+
     private var hosts = 0
     private var lengths = 0
     private var encodings = 0

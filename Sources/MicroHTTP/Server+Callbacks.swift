@@ -12,7 +12,7 @@ let targetCallback:
             return nil
         }
         let now = monotonicNanoseconds()
-        link.deadline = now &+ link.loop.requestNanoseconds
+        link.beginRequest(now: now)
         let exchange = unsafe Exchange(
             target: Target(target), link: link, connection: connection, startedAt: now)
         link.exchange = exchange
@@ -38,7 +38,7 @@ let completedCallback: MHD_RequestCompletedCallback = { _, _, request, code in
     unsafe request?.pointee = nil
     let link = exchange.link
     link.exchange = nil
-    link.deadline = monotonicNanoseconds() &+ link.loop.patience
+    link.deadline = monotonicNanoseconds() &+ link.loop.idleNanoseconds
     if link.hasSentAll { link.loop.close(whenReadToEnd: link) }
     exchange.complete(code)
 }
@@ -51,16 +51,17 @@ let connectionCallback: MHD_NotifyConnectionCallback = { context, connection, li
     let loop = unsafe Unmanaged<Loop>.fromOpaque(context).takeUnretainedValue()
     switch code {
     case .CONNECTION_NOTIFY_STARTED:
-        guard let daemon = loop.running else { return }
-        let link = unsafe Link(loop: loop, daemon: daemon, connection: connection)
+        guard let (daemon, arrival) = loop.takeArriving() else { return }
+        let link = unsafe Link(
+            loop: loop, daemon: daemon, arrival: arrival, connection: connection)
         unsafe linkSlot.pointee = Unmanaged.passRetained(link).toOpaque()
         loop.configuration.traffic?.begin()
         loop.add(link)
     case .CONNECTION_NOTIFY_CLOSED:
         guard let opaque = unsafe linkSlot.pointee else { return }
         unsafe linkSlot.pointee = nil
-        loop.configuration.traffic?.end()
         loop.remove(unsafe Unmanaged<Link>.fromOpaque(opaque).takeRetainedValue())
+        loop.configuration.traffic?.end()
     }
 }
 

@@ -5,8 +5,15 @@ extension Server {
         public var endpoints: [Endpoint]
         /// How many loop threads serve the connections.
         public var threads = 1
-        /// How many connections there may be at once; the rest wait in the kernel's queue.
+        /// How many connections there may be at once.
+        ///
+        /// The request of one more is answered 503, and then closed.
         public var connectionLimit = 1024
+        /// How many connections one client may have at once.
+        ///
+        /// A client is an IPv4 address, the first half of an IPv6 address, or a user at the other
+        /// end of Unix sockets. The request of one more is answered 429, and then closed.
+        public var connectionLimitPerClient = Int.max
         /// How many bytes of memory a connection gets; bounds the head of a request.
         public var connectionMemory = 32 * 1024
         /// How long a connection may be silent, rounded up to whole seconds.
@@ -15,7 +22,8 @@ extension Server {
         public var idleTimeout = Duration.seconds(60)
         /// How long a request may take to arrive, from its first line to the last byte of its body.
         ///
-        /// A client that sends a byte now and then is not silent, but it is stopped by this.
+        /// A client that sends a byte now and then is not silent, but it is stopped by this. So is
+        /// one whose connection is new and does not come to a first line.
         public var requestTimeout = Duration.seconds(60)
         /// How many bytes of an unwanted body are read and dropped to keep a connection.
         public var drainLimit = 1024 * 1024

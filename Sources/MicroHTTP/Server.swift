@@ -29,12 +29,16 @@ public final class Server: Sendable {
 
     private let configuration: Configuration
     private let handler: any Handler
+    private let admission: Admission
     private let state: Mutex<State>
 
-    /// The TCP port of the first endpoint that has one, or 0 without.
+    /// Where the server listens, in the order of ``Configuration/endpoints``.
     ///
-    /// Tells which port the kernel chose for port 0.
-    public let boundPort: UInt16
+    /// Tells which port the kernel chose for port 0, and what an inherited socket is bound to.
+    public let addresses: [Endpoint]
+
+    /// The port of the first of ``addresses`` that has one, or 0 without.
+    public var boundPort: UInt16 { addresses.lazy.compactMap(\.port).first ?? 0 }
 
     /// Opens the listening sockets; clients may connect, but nobody answers before ``start()``.
     ///
@@ -49,7 +53,10 @@ public final class Server: Sendable {
         for endpoint in configuration.endpoints {
             listeners.append(try Listener.open(endpoint, count: max(configuration.threads, 1)))
         }
-        boundPort = listeners.lazy.compactMap(\.first?.port).first { $0 != 0 } ?? 0
+        addresses = listeners.compactMap { $0.first?.address }
+        admission = Admission(
+            limit: max(1, configuration.connectionLimit),
+            limitByOrigin: max(1, configuration.connectionLimitPerClient))
         state = Mutex(State(listeners: listeners))
     }
 
@@ -135,17 +142,12 @@ public final class Server: Sendable {
     }
 
     private func makeLoops(_ listeners: [[Listener]]) throws(ServerError) -> [Loop] {
-        let count = max(configuration.threads, 1)
-        let limit = max(1, (configuration.connectionLimit + count - 1) / count)
         var loops: [Loop] = []
-        for index in 0..<count {
+        for index in 0..<max(configuration.threads, 1) {
             let loop = Loop(configuration: configuration, handler: handler)
             if let loop { loops.append(loop) }
-            let isListening = listeners.allSatisfy { group in
-                loop?.listen(on: group[min(index, group.count - 1)], connectionLimit: limit)
-                    ?? false
-            }
-            guard isListening else {
+            let own = listeners.map { $0[min(index, $0.count - 1)] }
+            guard let loop, loop.listen(on: own, admission) else {
                 for loop in loops { loop.dismantle() }
                 throw ServerError(.outOfResources, "Cannot set up an event loop.")
             }

@@ -79,8 +79,8 @@ struct SocketAddress {
         }
     }
 
-    /// The TCP port a socket is bound to, or nil if it has none.
-    static func port(of descriptor: CInt) -> UInt16? {
+    /// What a socket is bound to, or nil if that is neither TCP nor a Unix socket.
+    static func local(of descriptor: CInt) -> SocketAddress? {
         var storage = sockaddr_storage()
         var size = socklen_t(MemoryLayout<sockaddr_storage>.size)
         let result = unsafe withUnsafeMutablePointer(to: &storage) { pointer in
@@ -90,10 +90,69 @@ struct SocketAddress {
                 unsafe getsockname(descriptor, $0, &size)
             }
         }
-        let family = CInt(storage.ss_family)
-        guard result == 0, family == AF_INET || family == AF_INET6 else { return nil }
-        return unsafe withUnsafeBytes(of: storage) {
-            unsafe UInt16(bigEndian: $0.load(fromByteOffset: 2, as: UInt16.self))
+        guard result == 0, [AF_INET, AF_INET6, AF_UNIX].contains(CInt(storage.ss_family)) else {
+            return nil
         }
+        return SocketAddress(storage: storage, size: size)
+    }
+
+    private init(storage: sockaddr_storage, size: socklen_t) {
+        self.storage = storage
+        self.size = size
+    }
+
+    /// The address as an endpoint; of a Unix socket without a file, the name behind an `@`.
+    var endpoint: Endpoint {
+        unsafe withUnsafeBytes(of: storage) { bytes in
+            switch family {
+            case AF_UNIX:
+                let end = min(Int(size), bytes.count)
+                let start = min(MemoryLayout<sa_family_t>.size, end)
+                let name = unsafe UnsafeRawBufferPointer(rebasing: bytes[start..<end])
+                if unsafe name.first == 0 {
+                    return .unix(
+                        path: unsafe "@\(String(decoding: name.dropFirst(), as: UTF8.self))")
+                }
+                return .unix(path: unsafe String(decoding: name.prefix { $0 != 0 }, as: UTF8.self))
+            case AF_INET6:
+                return .tcp(
+                    host: unsafe addressText(
+                        AF_INET6, UnsafeRawBufferPointer(rebasing: bytes[8..<24])), port: port)
+            default:
+                return .tcp(
+                    host: unsafe addressText(
+                        AF_INET, UnsafeRawBufferPointer(rebasing: bytes[4..<8])), port: port)
+            }
+        }
+    }
+
+    /// Whether only this host can reach the address.
+    var isLoopback: Bool {
+        unsafe withUnsafeBytes(of: storage) { bytes in
+            switch family {
+            case AF_INET:
+                return unsafe bytes[4] == 127
+            case AF_INET6:
+                let address = unsafe UnsafeRawBufferPointer(rebasing: bytes[8..<24])
+                let isOne = unsafe address.dropLast().allSatisfy { $0 == 0 } && address.last == 1
+                // 127.0.0.0/8 in the form of an IPv6 address.
+                let isMapped =
+                    unsafe address.prefix(10).allSatisfy { $0 == 0 }
+                    && address[10] == 0xFF && address[11] == 0xFF && address[12] == 127
+                return isOne || isMapped
+            default:
+                return true
+            }
+        }
+    }
+}
+
+/// Writes an IPv4 or IPv6 address, given as it goes over the network.
+func addressText(_ family: CInt, _ address: UnsafeRawBufferPointer) -> String {
+    unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(INET6_ADDRSTRLEN)) { text in
+        guard let start = text.baseAddress,
+            unsafe inet_ntop(family, address.baseAddress, start, socklen_t(INET6_ADDRSTRLEN)) != nil
+        else { return "unknown" }
+        return unsafe String(cString: start)
     }
 }

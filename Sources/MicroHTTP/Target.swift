@@ -12,12 +12,15 @@ struct Target {
     private let byteCount: Int
     private let pathByteCount: Int
     let isAbsolutePath: Bool
+    let hasSpace: Bool
 
     init(_ text: UnsafePointer<CChar>?) {
         let byteCount = unsafe text.map { unsafe strlen($0) } ?? 0
         let bytes = unsafe UnsafeRawBufferPointer(start: text, count: byteCount)
         self.byteCount = byteCount
         isAbsolutePath = unsafe bytes.first == UInt8(ascii: "/")
+        unsafe hasSpace =
+            text.flatMap { unsafe memchr($0, CInt(UInt8(ascii: " ")), byteCount) } != nil
         pathByteCount = unsafe bytes.firstIndex(of: UInt8(ascii: "?")) ?? byteCount
         if byteCount <= Target.capacity {
             for index in 0..<byteCount {

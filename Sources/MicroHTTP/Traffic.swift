@@ -7,6 +7,7 @@ internal import Synchronization
 public final class Traffic: Sendable {
     private let accepted = Atomic<Int>(0)
     private let closed = Atomic<Int>(0)
+    private let refused = Atomic<Int>(0)
 
     /// Makes one for a server.
     public init() {}
@@ -21,7 +22,12 @@ public final class Traffic: Sendable {
         return accepted.load(ordering: .relaxed) - closed
     }
 
+    /// Connections that were closed for lack of room, whether or not their client was told.
+    public var refusedCount: Int { refused.load(ordering: .relaxed) }
+
     func begin() { accepted.add(1, ordering: .relaxed) }
+
+    func refuse() { refused.add(1, ordering: .relaxed) }
 
     func end() { closed.add(1, ordering: .releasing) }
 }

@@ -106,6 +106,10 @@ struct Problem: Error {
             status = 417
         case 501:
             self = .invalidRequest(fault.description, parameter: "Transfer-Encoding")
+        case 429, 503:
+            self.init(
+                fault.status, "too-many-connections", "Too many connections", fault.description)
+            headers = [("Retry-After", "1")]
         default:
             self = .invalidRequest(fault.description)
         }

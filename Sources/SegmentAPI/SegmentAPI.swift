@@ -39,9 +39,8 @@ public final class SegmentAPI: Handler {
             guard let action = route.action(exchange.method) else {
                 throw .methodNotAllowed(exchange.method.rawValue, allowed: route.allowed)
             }
-            let limit = service.configuration.segmentByteLimit
-            guard exchange.contentLength ?? 0 <= limit else {
-                throw .contentTooLarge(limit: limit)
+            guard exchange.contentLength ?? 0 <= facts.bodyByteLimit else {
+                throw .contentTooLarge(limit: facts.bodyByteLimit)
             }
             call = Call(
                 exchange: exchange, service: service, requestID: call.requestID,
@@ -131,24 +130,20 @@ public final class SegmentAPI: Handler {
 /// What a server tells of itself besides what the service knows.
 public struct ServerFacts: Sendable {
     let version: String
-    let headerByteLimit: Int
-    let connectionLimit: Int
-    let traffic: Traffic?
+    let transport: Server.Configuration
+    /// How many bytes the body of a request may have.
+    let bodyByteLimit: Int
 
     /// Records the facts.
     ///
     /// - Parameters:
     ///   - version: The program's version.
-    ///   - headerByteLimit: How many bytes the head of a request may have.
-    ///   - connectionLimit: How many clients may be connected.
-    ///   - traffic: Counts the connections.
-    public init(
-        version: String, headerByteLimit: Int, connectionLimit: Int, traffic: Traffic? = nil
-    ) {
+    ///   - transport: What the server that carries the API was told.
+    ///   - bodyByteLimit: How many bytes the body of a request may have.
+    public init(version: String, transport: Server.Configuration, bodyByteLimit: Int) {
         self.version = version
-        self.headerByteLimit = headerByteLimit
-        self.connectionLimit = connectionLimit
-        self.traffic = traffic
+        self.transport = transport
+        self.bodyByteLimit = bodyByteLimit
     }
 }
 

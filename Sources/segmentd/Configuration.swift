@@ -20,24 +20,44 @@ struct Configuration {
     /// may have thousands waiting for it, each with a connection.
     static let defaultConnectionLimit = 16_384
 
-    /// How many descriptors are kept for everything but connections.
+    /// The largest body that is taken, in bytes: each is kept in memory until it is whole.
+    static let defaultBodyByteLimit = 1 << 30
+
+    /// The standard descriptors, those of the event loops, and room for turning clients away.
     private static let descriptorReserve = 128
 
-    let listen: LoopbackAddress
+    /// Where to listen, in the order given.
+    let listen: [ListenAddress]
     /// The state directory; nil for the default one.
     let stateDirectory: String?
     let logLevel: Logger.Level
     let logFormat: LogFormat
     let service: SegmentService.Configuration
+    /// How many bytes the body of a request may have.
+    let bodyByteLimit: Int
     private let threads: Int
     /// How many clients may be connected; nil for as many as is sensible here.
     private let connectionLimit: Int?
+    /// How many of them one client may have; nil for half.
+    private let connectionLimitPerClient: Int?
+    private let headerByteLimit: Int
+    private let requestTimeout: Duration
     private let idleTimeout: Duration
 
     /// Reads the flags, and the environment for those that were not given.
-    init(_ flags: Flags) throws(StartError) {
-        listen =
-            try Setting("listen", flags.listen, LoopbackAddress.init).value ?? .standard
+    ///
+    /// - Parameters:
+    ///   - flags: The flags.
+    ///   - inherited: The sockets that the process was started with.
+    init(_ flags: Flags, inherited: [ListenAddress]) throws(StartError) {
+        let mode = try Setting("socket-mode", flags.socketMode, Self.mode).value ?? 0o600
+        let named = try Setting.list("listen", flags.listen) { (text) throws(BadValue) in
+            try ListenAddress(text, mode: mode)
+        }
+        let chosen = inherited + named
+        listen = chosen.isEmpty ? [.standard] : chosen
+        try Self.check(
+            listen, isInsecure: try Setting.isSet("insecure", flags.insecure), hasTokens: false)
         stateDirectory = try Setting("state-dir", flags.stateDir, Self.path).value
         logLevel = try Setting("log-level", flags.logLevel, Self.level).value ?? .info
         logFormat = try Setting("log-format", flags.logFormat, Self.format).value ?? .text
@@ -58,6 +78,20 @@ struct Configuration {
 
         connectionLimit =
             try Setting("max-connections", flags.maxConnections, Self.number(1...1_000_000)).value
+        connectionLimitPerClient =
+            try Setting(
+                "max-connections-per-address", flags.maxConnectionsPerAddress,
+                Self.number(1...1_000_000)
+            ).value
+        bodyByteLimit =
+            try Setting("max-body-bytes", flags.maxBodyBytes, Self.number(1...(.max))).value
+            ?? Self.defaultBodyByteLimit
+        headerByteLimit =
+            try Setting("max-header-bytes", flags.maxHeaderBytes, Self.number(4096...(1 << 20)))
+            .value ?? Self.serverDefaults.connectionMemory
+        requestTimeout =
+            try Setting("request-timeout", flags.requestTimeout, Self.number(1...86_400)).value
+            .map { .seconds($0) } ?? Self.serverDefaults.requestTimeout
         idleTimeout =
             try Setting("idle-timeout", flags.idleTimeout, Self.number(1...86_400)).value
             .map { .seconds($0) } ?? Self.serverDefaults.idleTimeout
@@ -73,11 +107,16 @@ struct Configuration {
         -> Server.Configuration
     {
         var server = Self.serverDefaults
-        server.endpoints = [listen.endpoint]
+        server.endpoints = listen.map(\.endpoint)
         server.threads = threads
         server.connectionLimit =
             connectionLimit
-            ?? max(64, min(Self.defaultConnectionLimit, descriptorLimit - Self.descriptorReserve))
+            ?? max(
+                8, min(Self.defaultConnectionLimit, descriptorLimit / 2 - Self.descriptorReserve))
+        server.connectionLimitPerClient =
+            connectionLimitPerClient ?? max(1, server.connectionLimit / 2)
+        server.connectionMemory = headerByteLimit
+        server.requestTimeout = requestTimeout
         server.idleTimeout = idleTimeout
         server.traffic = Traffic()
         server.log = log
@@ -86,7 +125,25 @@ struct Configuration {
 
     private static var threads: Int { min(max(sysconf(CInt(_SC_NPROCESSORS_ONLN)), 1), 4) }
 
+    /// Keeps a server that knows nobody from being open to everybody.
+    private static func check(_ listen: [ListenAddress], isInsecure: Bool, hasTokens: Bool)
+        throws(StartError)
+    {
+        guard !isInsecure, !hasTokens, let open = listen.first(where: { !$0.isLocal }) else {
+            return
+        }
+        throw .usage(
+            "other hosts can reach \(open.text): that takes --token-file, or --insecure")
+    }
+
     // MARK: Values
+
+    private static func mode(_ text: String) throws(BadValue) -> mode_t {
+        guard text.utf8.allSatisfy({ (48...55).contains($0) }), let mode = mode_t(text, radix: 8),
+            mode <= 0o777
+        else { throw "is not a mode in octal, such as 0660" }
+        return mode
+    }
 
     private static func path(_ text: String) throws(BadValue) -> String {
         guard !text.isEmpty else { throw "is not a path" }

@@ -6,9 +6,15 @@ import SegmentService
 struct Flags: ParsableArguments {
     @Option(
         help: .of(
-            "The loopback address and port; port 0 picks a free one.",
-            "\(LoopbackAddress.standard.endpoint)", "address"))
-    var listen: String?
+            "Where to listen: an address and port (0 picks a free one) or unix:/path; may be repeated.",
+            "\(ListenAddress.standard.text)", "address"))
+    var listen: [String] = []
+
+    @Option(help: .of("The permissions of Unix sockets, in octal.", "0600", "mode"))
+    var socketMode: String?
+
+    @Flag(help: "Let any host that can reach an address use this server, without a token.")
+    var insecure = false
 
     @Option(
         help: .of(
@@ -44,6 +50,29 @@ struct Flags: ParsableArguments {
             "How many connections there may be at once.",
             "\(Configuration.defaultConnectionLimit), or what the system allows", "n"))
     var maxConnections: String?
+
+    @Option(
+        help: .of(
+            "How many connections one address, or one user of a Unix socket, may have.",
+            "half of them all", "n"))
+    var maxConnectionsPerAddress: String?
+
+    @Option(
+        help: .of(
+            "The largest body of a request.", "\(Configuration.defaultBodyByteLimit)", "n"))
+    var maxBodyBytes: String?
+
+    @Option(
+        help: .of(
+            "The memory for the head of a request.",
+            "\(Configuration.serverDefaults.connectionMemory)", "n"))
+    var maxHeaderBytes: String?
+
+    @Option(
+        help: .of(
+            "How long a request may take to arrive.",
+            "\(Configuration.serverDefaults.requestTimeout.components.seconds)", "seconds"))
+    var requestTimeout: String?
 
     @Option(
         help: .of(

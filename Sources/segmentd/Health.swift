@@ -22,10 +22,8 @@ struct Health: ParsableCommand {
     @Option(help: ArgumentHelp("How long to wait (default: 3).", valueName: "seconds"))
     var timeout: String?
 
-    private static let standard = "127.0.0.1:7070"
-
     func run() throws {
-        let address = try Setting("listen", server.flags.listen, Self.address).value
+        let address = try Setting.list("listen", server.flags.listen, Self.address).first
         let path = self.path ?? "/readyz"
         guard path.hasPrefix("/"), !path.contains(where: { $0.isWhitespace || $0.isNewline }) else {
             throw StartError.usage("--path: '\(path)' is not a path that begins with a slash")
@@ -33,18 +31,16 @@ struct Health: ParsableCommand {
         guard let seconds = Int(timeout ?? "3"), 1...3600 ~= seconds else {
             throw StartError.usage("--timeout: '\(timeout ?? "")' is not a number from 1 to 3600")
         }
-        guard let endpoint = address ?? Endpoint(Self.standard) else { return }
+        guard let endpoint = address ?? Endpoint(ListenAddress.standard.text) else { return }
         let status = try endpoint.status(of: path, within: .seconds(seconds))
         guard status == 200 else {
             throw StartError.failure("not ready: \(endpoint) answers \(path) with \(status)")
         }
     }
 
-    /// The first of the addresses that the server may have been given.
     private static func address(_ text: String) throws(BadValue) -> Endpoint {
-        let first = text.split { $0 == "," || $0.isWhitespace }.first.map(String.init) ?? text
-        let isLocalhost = first.hasPrefix("localhost:")
-        let plain = isLocalhost ? "127.0.0.1" + first.dropFirst("localhost".count) : first
+        let isLocalhost = text.hasPrefix("localhost:")
+        let plain = isLocalhost ? "127.0.0.1" + text.dropFirst("localhost".count) : text
         guard let endpoint = Endpoint(plain) else {
             throw "is neither an address and a port, such as 127.0.0.1:7070, nor unix:/path"
         }

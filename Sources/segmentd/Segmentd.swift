@@ -26,7 +26,7 @@ struct Segmentd: ParsableCommand {
     @OptionGroup var flags: Flags
 
     func run() throws {
-        let configuration = try Configuration(flags)
+        let configuration = try Configuration(flags, inherited: try InheritedSockets.take())
         let signals = StopSignals.block()
         let descriptorLimit = Descriptors.raiseLimit()
         let state = try StateDirectory(configuration.stateDirectory)
@@ -38,16 +38,16 @@ struct Segmentd: ParsableCommand {
             log.logger.info("libmicrohttpd: \($0)")
         }
         let facts = ServerFacts(
-            version: Version.number, headerByteLimit: transport.connectionMemory,
-            connectionLimit: transport.connectionLimit, traffic: transport.traffic)
+            version: Version.number, transport: transport,
+            bodyByteLimit: configuration.bodyByteLimit)
         let api = SegmentAPI(service: service, facts: facts, log: log.access)
         let server = try Server(configuration: transport, handler: api)
         guard service.start() else { throw StartError.failure("cannot start a thread") }
         try server.start()
-        let url = configuration.listen.url(boundPort: server.boundPort)
-        log.announce("segmentd \(Version.number) listening on \(url)")
+        let places = server.addresses.map(ListenAddress.url).joined(separator: ", ")
+        log.announce("segmentd \(Version.number) listening on \(places)")
         let manager = ServiceManager.current
-        manager?.notify("READY=1", "STATUS=listening on \(url)")
+        manager?.notify("READY=1", "STATUS=listening on \(places)")
         Watchdog.start(manager, service, server)
         if descriptorLimit < transport.connectionLimit {
             log.logger.warning("fewer files may be open than connections are allowed")

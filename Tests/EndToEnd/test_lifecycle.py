@@ -73,6 +73,10 @@ def test_version_prints_the_version_and_nothing_else(environment, start_server):
     ("--max-segment-bytes", "99999999999999999999"),
     ("--max-sessions", "none"),
     ("--max-connections", "+5"),
+    ("--max-connections-per-address", "0"),
+    ("--max-body-bytes", "1G"),
+    ("--max-header-bytes", "100"),
+    ("--request-timeout", "0"),
     ("--idle-timeout", "1.5"),
     ("surplus",),
 ], ids=" ".join)
@@ -84,7 +88,8 @@ def test_a_bad_flag_is_named_and_nothing_is_started(environment, tmp_path, argum
 
 @pytest.mark.parametrize("variable", [
     "LISTEN", "DEFAULT_KEY_TYPE", "LOG_LEVEL", "LOG_FORMAT", "THREADS", "MAX_SEGMENT_BYTES",
-    "MAX_SESSIONS", "MAX_CONNECTIONS", "IDLE_TIMEOUT"])
+    "MAX_SESSIONS", "MAX_CONNECTIONS", "MAX_CONNECTIONS_PER_ADDRESS", "MAX_BODY_BYTES",
+    "MAX_HEADER_BYTES", "REQUEST_TIMEOUT", "IDLE_TIMEOUT", "SOCKET_MODE", "INSECURE"])
 def test_a_bad_variable_is_named_and_nothing_is_started(environment, tmp_path, variable):
     result = run("--state-dir", str(tmp_path),
                  environment={**environment, f"SEGMENTD_{variable}": "nonsense"})

@@ -129,6 +129,8 @@ import Testing
         ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
         ("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nExpect: miracles\r\n\r\n", 417),
         ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length : 5\r\n\r\nhello", 400),
+        ("GET / HTTP/1.1\r\n\r\n", 400),
+        ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
     ])
     func `a request that says two things at once is refused`(text: String, status: Int) throws {
         let handler = TestHandler { _ in .respond(.text("taken")) }
@@ -150,7 +152,6 @@ import Testing
         ("GET /\(String(repeating: "x", count: 70_000)) HTTP/1.1\r\n", 414),
         ("GET / HTTP/1.1\r\nHost: a\r\nX: \(String(repeating: "x", count: 70_000))\r\n\r\n", 431),
         ("GET / HTTP/1.1\r\nno colon here\r\n\r\n", 400),
-        ("GET / HTTP/1.1\r\n\r\n", 400),
     ])
     func `what libmicrohttpd refuses itself reaches no handler and leaks nothing`(
         text: String, status: Int
@@ -180,6 +181,19 @@ import Testing
             var sent = 0
             while sent < 500, (try? client.send("x")) != nil { sent += 1; client.pause() }
             #expect(sent < 500)
+        }
+    }
+
+    @Test func `a request that never comes to its first line is cut off like one that does`() throws
+    {
+        try withServer {
+            $0.requestTimeout = .milliseconds(200)
+        } handler: { _ in
+            .respond(.text("done"))
+        } _: { server in
+            let client = try Client(port: server.boundPort)
+            try client.send("no line, and no end")
+            #expect(try client.isClosedByServer())
         }
     }
 }

@@ -142,45 +142,6 @@ import Testing
         #expect(error?.description.hasSuffix(".") == true)
     }
 
-    @Test func `a Unix socket is served, private, and removed`() throws {
-        let path = "/tmp/microhttp-\(UInt64.random(in: .min ... .max)).sock"
-        let handler = TestHandler { .respond(.text($0.peer)) }
-        let configuration = Server.Configuration(endpoints: [.unix(path: path, mode: 0o600)])
-        let server = try Server(configuration: configuration, handler: handler)
-        try server.start()
-        var status = stat()
-        #expect(unsafe lstat(path, &status) == 0)
-        #expect(status.st_mode & 0o777 == 0o600)
-        let client = try Client(path: path)
-        #expect(try client.get("/").text == "unix")
-        let error = #expect(throws: ServerError.self) {
-            _ = try Server(configuration: configuration, handler: handler)
-        }
-        #expect(error?.code == .addressInUse)
-        #expect(try client.get("/").text == "unix")
-        server.stop(within: .zero)
-        #expect(unsafe lstat(path, &status) != 0)
-    }
-
-    @Test func `a Unix socket that nobody listens on is replaced, another file is not`() throws {
-        let path = "/tmp/microhttp-\(UInt64.random(in: .min ... .max)).sock"
-        defer { _ = unsafe unlink(path) }
-        let handler = TestHandler { _ in .respond(.text("new")) }
-        close(try staleSocket(at: path))
-        try withServer(handler) {
-            $0.endpoints = [.unix(path: path)]
-        } _: { _ in
-            #expect(fetch(path: path)?.text == "new")
-        }
-        close(unsafe open(path, O_CREAT | O_WRONLY, 0o600))
-        let error = #expect(throws: ServerError.self) {
-            _ = try Server(
-                configuration: .init(endpoints: [.unix(path: path)]), handler: handler)
-        }
-        #expect(error?.code == .addressInUse)
-        #expect(unsafe access(path, F_OK) == 0)
-    }
-
     @Test func `several endpoints are served at once`() throws {
         let path = "/tmp/microhttp-\(UInt64.random(in: .min ... .max)).sock"
         try withServer {
@@ -210,21 +171,6 @@ import Testing
         }
     }
 
-    @Test func `connections beyond the limit wait for a place`() throws {
-        try withServer {
-            $0.connectionLimit = 4
-        } handler: { _ in
-            .respond(.text("ok"))
-        } _: { server in
-            let clients = try (0..<8).map { _ in try Client(port: server.boundPort) }
-            for client in clients { try client.request("GET", "/") }
-            for client in clients {
-                #expect(try client.reply().text == "ok")
-                client.hangUp()
-            }
-        }
-    }
-
     @Test(arguments: [
         ("127.0.0.1:7070", "127.0.0.1:7070"), ("[::1]:7070", "[::1]:7070"),
         ("localhost:0", "localhost:0"), ("unix:/run/x.sock", "unix:/run/x.sock"),
@@ -237,19 +183,4 @@ import Testing
     func `what is no endpoint is not read as one`(text: String) {
         #expect(Endpoint(text) == nil)
     }
-}
-
-/// Binds a Unix socket that nobody listens on.
-private func staleSocket(at path: String) throws -> CInt {
-    let descriptor = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue), 0)
-    var address = sockaddr_un()
-    address.sun_family = sa_family_t(AF_UNIX)
-    unsafe withUnsafeMutableBytes(of: &address.sun_path) { unsafe $0.copyBytes(from: path.utf8) }
-    let result = unsafe withUnsafePointer(to: &address) { pointer in
-        unsafe pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-            unsafe bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
-        }
-    }
-    guard result == 0 else { throw Client.Failure(what: "bind: \(errno)") }
-    return descriptor
 }

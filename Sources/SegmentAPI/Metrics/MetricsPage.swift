@@ -61,14 +61,18 @@ extension SegmentAPI {
     }
 
     private func writeConnections(to page: inout Exposition) {
-        guard let traffic = facts.traffic else { return }
+        guard let traffic = facts.transport.traffic else { return }
         page.family("segmentd_http_connections", .gauge, "Connections that are open.")
         page.sample(traffic.openCount)
         page.family("segmentd_http_connections_limit", .gauge, "Connections there may be.")
-        page.sample(facts.connectionLimit)
+        page.sample(facts.transport.connectionLimit)
         page.family(
             "segmentd_http_connections_accepted_total", .counter, "Connections accepted.")
         page.sample(traffic.acceptedCount)
+        page.family(
+            "segmentd_http_connections_refused_total", .counter,
+            "Connections closed for lack of room.")
+        page.sample(traffic.refusedCount)
     }
 
     private func writeSessions(_ census: Census, to page: inout Exposition) {

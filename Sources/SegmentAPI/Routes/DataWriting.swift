@@ -67,9 +67,13 @@ extension SegmentAPI {
         if let length = call.exchange.isChunked ? nil : call.exchange.contentLength ?? 0 {
             try place.check(length, of: byteCount)
         }
-        let overflow = call.response(place.mismatch(nil, of: byteCount))
+        // A body in chunks may turn out to be larger than any may be.
+        let limit = min(place.limit, facts.bodyByteLimit)
+        let overflow = call.response(
+            limit < place.limit
+                ? .contentTooLarge(limit: limit) : place.mismatch(nil, of: byteCount))
         let settled = wish
-        return .collect(limit: place.limit, overflow: overflow) { body in
+        return .collect(limit: limit, overflow: overflow) { body in
             do throws(Problem) { try place.check(body.byteCount, of: byteCount) } catch {
                 return .respond(call.response(error))
             }

@@ -93,7 +93,13 @@ private struct DerivedKeys: JSONWritable {
     }
 }
 
-/// What the server tells of itself.
+extension Duration {
+    fileprivate var wholeMilliseconds: Int {
+        Int(clamping: components.seconds * 1000 + components.attoseconds / 1_000_000_000_000_000)
+    }
+}
+
+/// What a server tells of itself.
 private struct ServerView: JSONWritable {
     let facts: ServerFacts
     let configuration: SegmentService.Configuration
@@ -107,11 +113,17 @@ private struct ServerView: JSONWritable {
             writer.member("limits") { writer in
                 writer.object { writer in
                     writer.member("max_segment_bytes", configuration.segmentByteLimit)
-                    writer.member("max_body_bytes", configuration.segmentByteLimit)
+                    writer.member("max_body_bytes", facts.bodyByteLimit)
                     writer.member("max_json_bytes", Call.jsonByteLimit)
-                    writer.member("max_header_bytes", facts.headerByteLimit)
+                    writer.member("max_header_bytes", facts.transport.connectionMemory)
                     writer.member("max_sessions", configuration.sessionLimit)
-                    writer.member("max_connections", facts.connectionLimit)
+                    writer.member("max_connections", facts.transport.connectionLimit)
+                    writer.member(
+                        "max_connections_per_address", facts.transport.connectionLimitPerClient)
+                    writer.member(
+                        "request_timeout_ms", facts.transport.requestTimeout.wholeMilliseconds)
+                    writer.member(
+                        "idle_timeout_ms", facts.transport.idleTimeout.wholeMilliseconds)
                 }
             }
             writer.member("shared_memory", HostMemory.now)

@@ -15,6 +15,37 @@ JSON = "application/json"
 OCTETS = "application/octet-stream"
 
 
+def connect(address, timeout=DEADLINE):
+    """A socket to a (host, port), or to the path of a Unix socket."""
+    if not isinstance(address, str):
+        return socket.create_connection(address, timeout=timeout)
+    connection = socket.socket(socket.AF_UNIX)
+    connection.settimeout(timeout)
+    try:
+        connection.connect(address)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path, timeout=DEADLINE):
+        super().__init__("unix", timeout=timeout)
+        self.path = path
+
+    def connect(self):
+        self.sock = connect(self.path, self.timeout)
+
+
+def http_connection(address, timeout=DEADLINE):
+    if isinstance(address, str):
+        return UnixConnection(address, timeout)
+    return http.client.HTTPConnection(*address, timeout=timeout)
+
+
 class Answer:
     """One answer of the server."""
 
@@ -95,7 +126,7 @@ class Pending:
 
     def __init__(self, address, method, target, fields, body):
         self.method, self.target = method, target
-        self.connection = http.client.HTTPConnection(*address, timeout=DEADLINE)
+        self.connection = http_connection(address)
         self.connection.request(method, target, body=body, headers=fields)
         self.socket = self.connection.sock
 
@@ -119,7 +150,7 @@ class Stream:
     """An open event stream; closing it is a client's hang-up."""
 
     def __init__(self, address, target):
-        self.socket = socket.create_connection(address, timeout=DEADLINE)
+        self.socket = connect(address)
         self.socket.sendall(raw("GET", target))
         octets = b""
         while b"\r\n\r\n" not in octets:
@@ -218,7 +249,7 @@ class Api:
         fields, body = compose(session=session, token=token, json=json, body=body,
                                headers=headers)
         if self.connection is None:
-            self.connection = http.client.HTTPConnection(*self.address)
+            self.connection = http_connection(self.address)
         self.connection.timeout = deadline
         if self.connection.sock:
             self.connection.sock.settimeout(deadline)
@@ -297,7 +328,7 @@ class Api:
 
 def exchange(address, octets, deadline=DEADLINE, finish=True, method="RAW", target="-"):
     """Send octets as they stand; the answer, or None for a connection closed without one."""
-    with socket.create_connection(address, timeout=deadline) as connection:
+    with connect(address, deadline) as connection:
         try:
             connection.sendall(octets)
             if finish:
@@ -310,7 +341,7 @@ def exchange(address, octets, deadline=DEADLINE, finish=True, method="RAW", targ
 def conversation(address, octets, deadline=DEADLINE, finish=True):
     """Send octets as they stand; all that comes back until the server closes the connection."""
     stream = b""
-    with socket.create_connection(address, timeout=deadline) as connection:
+    with connect(address, deadline) as connection:
         try:
             connection.sendall(octets)
             if finish:

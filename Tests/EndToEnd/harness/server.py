@@ -11,6 +11,7 @@ from harness.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[3]
 START = re.compile(r"segmentd (\S+) listening on http://(127\.0\.0\.1):(\d+)")
+ANY_START = re.compile(r"segmentd (\S+) listening on (\S.*)")
 
 
 def program():
@@ -33,26 +34,29 @@ def run(*arguments, environment, deadline=10):
 class Server:
     """A running server."""
 
-    def __init__(self, environment, arguments=(), state=None, wrapper=()):
+    def __init__(self, environment, arguments=(), state=None, wrapper=(),
+                 listen=("127.0.0.1:0",), pass_fds=()):
         """`wrapper` is a command that ends in executing the program, such as `unshare --mount`."""
         self.log_file = tempfile.TemporaryFile()
         self.state = state or tempfile.mkdtemp(prefix="segmentd-state-")
-        command = [*wrapper, program(), "--listen", "127.0.0.1:0", "--state-dir", self.state,
-                   *arguments]
+        listeners = [part for place in listen for part in ("--listen", place)]
+        command = [*wrapper, program(), *listeners, "--state-dir", self.state, *arguments]
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=self.log_file,
-            stderr=self.log_file)
+            stderr=self.log_file, pass_fds=pass_fds)
         try:
             started = wait_until(self.start_line, 10, "the start line")
         except AssertionError:
             self.kill()
             raise
         self.version = started[1]
-        self.address = (started[2], int(started[3]))
+        self.places = started[2].split(", ")
+        tcp = START.search(started[0])
+        self.address = tcp and (tcp[2], int(tcp[3]))
 
     def start_line(self):
         assert self.process.poll() is None, f"ended at once:\n{self.log()}"
-        return START.search(self.log())
+        return ANY_START.search(self.log())
 
     @property
     def pid(self):

@@ -1,0 +1,133 @@
+internal import CMicroHTTPD
+internal import Glibc
+
+/// Lets clients in at the listening sockets of one loop, on the loop's thread.
+final class Reception {
+    private let listeners: [Listener]
+    private let admission: Admission
+    private let epoll: CInt
+    private let firstToken: UInt64
+    private let traffic: Traffic?
+    private let log: (@Sendable (String) -> Void)?
+
+    /// Given up for a moment where there is no descriptor left to turn a client away with.
+    private var spare = Reception.makeSpare()
+    /// Whether clients wait because they cannot even be turned away.
+    private(set) var isPausing = false
+
+    /// How many clients are let in at a time, lest those who are in wait for long.
+    private static let batch = 32
+
+    /// - Parameters:
+    ///   - epoll: Told to watch the sockets, each by a token from `firstToken` on.
+    ///   - firstToken: The token of the first socket.
+    init(
+        _ listeners: [Listener], admission: Admission, epoll: CInt, firstToken: UInt64,
+        configuration: Server.Configuration
+    ) {
+        self.listeners = listeners
+        self.admission = admission
+        self.epoll = epoll
+        self.firstToken = firstToken
+        traffic = configuration.traffic
+        log = configuration.log
+    }
+
+    /// Has the kernel tell of clients that come.
+    ///
+    /// - Returns: Whether it does, for every socket.
+    func open() -> Bool {
+        var isOpen = true
+        for (token, listener) in zip(firstToken..., listeners) {
+            let added = cmicrohttpd_epoll_add(
+                epoll, listener.descriptor, cmicrohttpd_readable_by_one, token)
+            isOpen = added == 0 && isOpen
+        }
+        return isOpen
+    }
+
+    /// Lets nobody in any more.
+    func close() {
+        isPausing = false
+        for listener in listeners {
+            _ = cmicrohttpd_epoll_remove(epoll, listener.descriptor)
+        }
+    }
+
+    /// Tries again after a pause.
+    func resume() {
+        guard isPausing else { return }
+        close()
+        isPausing = !open()
+    }
+
+    /// Lets clients in.
+    ///
+    /// - Parameters:
+    ///   - token: The socket at which they wait.
+    ///   - welcome: Takes over the socket of each, and says whether it came to a connection.
+    func accept(
+        at token: UInt64, welcome: (CInt, inout sockaddr_storage, Arrival) -> Bool
+    ) {
+        guard let listener = listeners.dropFirst(Int(token - firstToken)).first else { return }
+        for _ in 0..<Self.batch {
+            var address = sockaddr_storage()
+            let socket = unsafe cmicrohttpd_accept(listener.descriptor, &address)
+            guard socket >= 0 else {
+                switch errno {
+                case EMFILE, ENFILE, ENOBUFS, ENOMEM: turnAway(at: listener, errno)
+                default: break  // nobody is there, or who was there has left
+                }
+                return
+            }
+            let peer = Peer(address, descriptor: socket)
+            let arrival: Arrival
+            switch admission.judge(peer) {
+            case .admitted: arrival = Arrival(peer: peer, refusal: nil)
+            case .refused(let fault):
+                traffic?.refuse()
+                arrival = Arrival(peer: peer, refusal: fault)
+            case .turnedAway:
+                traffic?.refuse()
+                _ = Glibc.close(socket)
+                continue
+            }
+            if !welcome(socket, &address, arrival) { forget(arrival) }
+        }
+    }
+
+    /// Makes room for others.
+    func forget(_ arrival: Arrival) {
+        admission.forget(arrival.peer, wasAdmitted: arrival.refusal == nil)
+    }
+
+    /// Closes the connection of a client for which there is no descriptor, rather than let it wait
+    /// in the kernel for a server that does not answer.
+    private func turnAway(at listener: Listener, _ number: CInt) {
+        log?("a client is turned away: \(ServerError.reason(number))")
+        spare = nil
+        var address = sockaddr_storage()
+        let socket = unsafe cmicrohttpd_accept(listener.descriptor, &address)
+        if socket >= 0 {
+            traffic?.refuse()
+            _ = Glibc.close(socket)
+        }
+        spare = Self.makeSpare()
+        guard socket < 0 || spare == nil else { return }
+        // The kernel would tell of the same client again and again.
+        close()
+        isPausing = true
+    }
+
+    /// A descriptor that stands for nothing but itself.
+    private static func makeSpare() -> FileDescriptor? {
+        FileDescriptor(unsafe Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC))
+    }
+}
+
+/// A connection that has just been accepted.
+struct Arrival {
+    let peer: Peer
+    /// Why it is not served, if there was no room for it.
+    let refusal: RequestFault?
+}
