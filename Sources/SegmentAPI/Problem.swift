@@ -26,6 +26,7 @@ struct Problem: Error {
         ServiceError.Code.allCases.map(\.rawValue) + [
             "invalid-request", "method-not-allowed", "not-acceptable", "content-too-large",
             "unsupported-media-type", "unauthorized", "forbidden", "misdirected",
+            "too-many-connections",
         ] + ["other"]
 
     /// The place of the code among all, from one on.
