@@ -19,8 +19,11 @@ final class Reception {
     private static let batch = 32
 
     /// - Parameters:
+    ///   - listeners: The sockets.
+    ///   - admission: Says who may come in.
     ///   - epoll: Told to watch the sockets, each by a token from `firstToken` on.
     ///   - firstToken: The token of the first socket.
+    ///   - configuration: What else the server was told.
     init(
         _ listeners: [Listener], admission: Admission, epoll: CInt, firstToken: UInt64,
         configuration: Server.Configuration

@@ -49,6 +49,7 @@ struct Configuration {
     /// - Parameters:
     ///   - flags: The flags.
     ///   - inherited: The sockets that the process was started with.
+    /// - Throws: ``StartError`` that names what cannot be meant.
     init(_ flags: Flags, inherited: [ListenAddress]) throws(StartError) {
         let mode = try Setting("socket-mode", flags.socketMode, Self.mode).value ?? 0o600
         let named = try Setting.list("listen", flags.listen) { (text) throws(BadValue) in

@@ -27,7 +27,10 @@ struct ListenAddress {
 
     /// Reads `127.0.0.1:7070`, `[::1]:7070`, `localhost:7070` or `unix:/path`.
     ///
-    /// - Parameter mode: The permissions of a Unix socket.
+    /// - Parameters:
+    ///   - text: The text.
+    ///   - mode: The permissions of a Unix socket.
+    /// - Throws: ``BadValue`` when it is none of those.
     init(_ text: String, mode: mode_t) throws(BadValue) {
         if text.hasPrefix("unix:") {
             let path = text.dropFirst("unix:".count)
