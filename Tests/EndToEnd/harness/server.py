@@ -34,13 +34,16 @@ def run(*arguments, environment, deadline=10):
 class Server:
     """A running server."""
 
+    # The binary, where it is not the one to be tested as it lies.
+    program = None
+
     def __init__(self, environment, arguments=(), state=None, wrapper=(),
                  listen=("127.0.0.1:0",), pass_fds=()):
         """`wrapper` is a command that ends in executing the program, such as `unshare --mount`."""
         self.log_file = tempfile.TemporaryFile()
         self.state = state or tempfile.mkdtemp(prefix="segmentd-state-")
         listeners = [part for place in listen for part in ("--listen", place)]
-        command = [*wrapper, program(), *listeners, "--state-dir", self.state, *arguments]
+        command = [*wrapper, self.program or program(), *listeners, "--state-dir", self.state, *arguments]
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=self.log_file,
             stderr=self.log_file, pass_fds=pass_fds)
