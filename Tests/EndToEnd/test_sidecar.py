@@ -1,10 +1,14 @@
-"""An application and segmentd beside it, in containers that share nothing but shared memory."""
+"""An application and segmentd beside it, in containers that share nothing but shared memory.
+
+Containers are made of namespaces here, which takes no engine; scripts/test-image runs the same with
+podman and the image.
+"""
 import os
 import signal
 
 import pytest
 
-from harness import kernel
+from harness import kernel, podman
 from harness.client import Api
 from harness.pod import Pod
 from harness.waiting import wait_until
@@ -23,7 +27,8 @@ def make_pod(tmp_path, no_debris):
         os.chmod(directory, 0o755)
 
     def make(**how):
-        pod = Pod(str(tmp_path / f"pod{len(made)}"), **how)
+        kind = podman.PodmanPod if podman.IMAGE else Pod
+        pod = kind(str(tmp_path / f"pod{len(made)}"), **how)
         made.append(pod)
         return pod
 

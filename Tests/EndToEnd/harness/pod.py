@@ -21,6 +21,14 @@ def children(pid):
         return []
 
 
+def runtime_directory(directory):
+    """XDG_RUNTIME_DIR for all users of a pod."""
+    path = os.path.join(directory, "run")
+    os.makedirs(path, exist_ok=True)
+    os.chmod(path, 0o1777)
+    return path
+
+
 class Pod:
     """The namespaces that the containers share, held by a process that does nothing else."""
 
@@ -48,11 +56,8 @@ class Pod:
                 "--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
 
     def environment(self):
-        runtime = os.path.join(self.directory, "run")
-        os.makedirs(runtime, 0o1777, exist_ok=True)
-        os.chmod(runtime, 0o1777)
         return {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "TMPDIR": self.directory,
-                "XDG_RUNTIME_DIR": runtime, "QTPEER_BINDING": "PyQt6"}
+                "XDG_RUNTIME_DIR": runtime_directory(self.directory), "QTPEER_BINDING": "PyQt6"}
 
     def application(self, user=0):
         return Application(self.environment(), wrapper=self.wrapper(user))

@@ -34,7 +34,7 @@ def run(*arguments, environment, deadline=10):
 class Server:
     """A running server."""
 
-    # The binary, where it is not the one to be tested as it lies.
+    # The binary, where it is not the one to be tested as it lies; empty if the wrapper ends in it.
     program = None
 
     def __init__(self, environment, arguments=(), state=None, wrapper=(),
@@ -43,7 +43,8 @@ class Server:
         self.log_file = tempfile.TemporaryFile()
         self.state = state or tempfile.mkdtemp(prefix="segmentd-state-")
         listeners = [part for place in listen for part in ("--listen", place)]
-        command = [*wrapper, self.program or program(), *listeners, "--state-dir", self.state, *arguments]
+        binary = [program() if self.program is None else self.program]
+        command = [*wrapper, *filter(None, binary), *listeners, "--state-dir", self.state, *arguments]
         self.process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=self.log_file,
             stderr=self.log_file, pass_fds=pass_fds)
