@@ -86,3 +86,17 @@ let package = Package(
     swiftLanguageModes: [.v6],
     cLanguageStandard: .gnu2x  // for #embed
 )
+
+// What tries the parsers, for scripts/fuzz-parsers alone: libFuzzer brings a main function of its
+// own, and all code has to be built for it.
+if Context.environment["SEGMENTD_FUZZ"] != nil {
+    package.targets.append(
+        .executableTarget(
+            name: "FuzzParsers",
+            dependencies: ["SegmentAPI", "SegmentService", "MicroHTTP", "SharedMemory"],
+            path: "Tests/Fuzz",
+            exclude: ["Corpus"],
+            swiftSettings: tests
+        )
+    )
+}
