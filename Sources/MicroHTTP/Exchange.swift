@@ -61,9 +61,12 @@ public final class Exchange: @unchecked Sendable {
     /// What follows the question mark, as it was sent, or nil if there is none.
     public var query: String? { target.query }
 
+    /// Whether there is a question mark in the target.
+    public var hasQuery: Bool { target.hasQuery }
+
     /// Lends the bytes of the path, as they were sent.
     public func withPath<Result, Failure: Error>(
-        _ body: (RawSpan) throws(Failure) -> Result
+        _ body: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         try target.withPath(body)
     }
@@ -80,6 +83,14 @@ public final class Exchange: @unchecked Sendable {
     public var tag: Int {
         get { flow.tag }
         set { flow.tag = newValue }
+    }
+
+    /// Another number, such as one that is told to the client.
+    ///
+    /// For the methods of ``Handler`` only, which all run on the loop thread.
+    public var number: UInt64 {
+        get { flow.number }
+        set { flow.number = newValue }
     }
 
     /// Copies the first value of a header.
@@ -99,10 +110,10 @@ public final class Exchange: @unchecked Sendable {
     /// - Returns: What `body` returns.
     /// - Throws: What `body` throws.
     public func withHeader<Result, Failure: Error>(
-        _ name: StaticString, _ body: (RawSpan?) throws(Failure) -> Result
+        _ name: StaticString, _ body: (Span<UInt8>?) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         guard let value = unsafe readableHeaders.first(name) else { return try body(nil) }
-        return try body(unsafe value.bytes)
+        return try body(unsafe Span(_bytes: value.bytes))
     }
 
     /// How often a header was sent.
@@ -224,6 +235,7 @@ extension Exchange {
         var end: ExchangeRecord.Outcome?
         var status: Int?
         var tag = 0
+        var number: UInt64 = 0
         var responseTag = 0
         var bytesSent = 0
         /// Whether `bytesSent` grows as the body is made, rather than being what it will be.

@@ -23,9 +23,7 @@ struct Target {
             text.flatMap { unsafe memchr($0, CInt(UInt8(ascii: " ")), byteCount) } != nil
         pathByteCount = unsafe bytes.firstIndex(of: UInt8(ascii: "?")) ?? byteCount
         if byteCount <= Target.capacity {
-            for index in 0..<byteCount {
-                short[index] = unsafe bytes[index]
-            }
+            unsafe withUnsafeMutableBytes(of: &short) { unsafe $0.copyMemory(from: bytes) }
         } else {
             unsafe long = Array(bytes)
         }
@@ -35,26 +33,28 @@ struct Target {
 
     var query: String? { pathByteCount < byteCount ? text(pathByteCount + 1..<byteCount) : nil }
 
+    var hasQuery: Bool { pathByteCount < byteCount }
+
     func withPath<Result, Failure: Error>(
-        _ body: (RawSpan) throws(Failure) -> Result
+        _ body: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         try withBytes { bytes throws(Failure) in try body(bytes.extracting(0..<pathByteCount)) }
     }
 
     private func text(_ range: Range<Int>) -> String {
         withBytes { bytes in
-            unsafe bytes.extracting(range).withUnsafeBytes {
+            unsafe bytes.extracting(range).withUnsafeBufferPointer {
                 unsafe String(decoding: $0, as: UTF8.self)
             }
         }
     }
 
     private func withBytes<Result, Failure: Error>(
-        _ body: (RawSpan) throws(Failure) -> Result
+        _ body: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         guard byteCount > Target.capacity else {
-            return try unsafe body(short.span.bytes.extracting(0..<byteCount))
+            return try body(short.span.extracting(0..<byteCount))
         }
-        return try unsafe body(long.span.bytes)
+        return try body(long.span)
     }
 }

@@ -6,11 +6,11 @@ import SharedMemory
 struct Call: Sendable {
     let exchange: Exchange
     let service: SegmentService
-    let requestID: String
+    let requestID: RequestID
     /// The trace that the request belongs to, if it says so.
     let trace: TraceContext?
-    /// The components of the path that the route left open, decoded.
-    let arguments: [String]
+    /// The component of the path that the route left open, decoded.
+    let argument: String
     let session: Session.ID?
 
     var isHead: Bool { exchange.method == .head }
@@ -24,13 +24,13 @@ struct Call: Sendable {
 
     /// The segment that the path names.
     func segment() throws(Problem) -> SegmentName {
-        let text = arguments[0]
+        let text = argument
         return try attempt { () throws(ServiceError) in try service.name(fromPath: text) }
     }
 
     /// The session that the path names; one that cannot be is one that is not.
     func pathSession() throws(Problem) -> Session.ID {
-        guard let id = Session.ID(arguments[0]) else {
+        guard let id = Session.ID(argument) else {
             throw Problem(
                 ServiceError(.sessionGone, "The session ended, expired or was never there."))
         }
@@ -41,7 +41,7 @@ struct Call: Sendable {
         _ read: (inout QueryReader) throws(QueryError) -> Result
     ) throws(Problem) -> Result {
         do throws(QueryError) {
-            var reader = try QueryReader(exchange.query ?? "")
+            var reader = try exchange.hasQuery ? QueryReader(exchange.query ?? "") : QueryReader()
             let result = try read(&reader)
             try reader.finish()
             return result
@@ -62,11 +62,18 @@ struct Call: Sendable {
 
     /// Which of the types offered the client likes best.
     func negotiate(_ offered: [MediaType]) throws(Problem) -> MediaType {
+        // Most say nothing, or that they take anything.
+        let isIndifferent =
+            exchange.headerCount("Accept") <= 1
+            && exchange.withHeader("Accept") { $0?.isEqual(to: Self.anything) ?? true }
+        if isIndifferent, let first = offered.first { return first }
         let values = exchange.headers("Accept")
         let accept = Accept(values.isEmpty ? nil : values.joined(separator: ", "))
         guard let best = accept.best(of: offered) else { throw .notAcceptable(offered) }
         return best
     }
+
+    private static let anything = Array("*/*".utf8)
 
     /// Reads a JSON body, or what stands for an absent one, and goes on.
     func json(
@@ -129,7 +136,7 @@ struct Call: Sendable {
         _ status: Int, _ template: ResponseTemplate, headers: [(String, String)] = [],
         content: Response.Content = .empty
     ) -> Response {
-        var all = [("X-Request-Id", requestID)]
+        var all = [("X-Request-Id", requestID.description)]
         if let trace { all.append(("traceparent", trace.field)) }
         all += headers
         return Response(status: status, template: template, headers: all, content: content)

@@ -8,7 +8,10 @@ struct Route: Sendable {
     /// The path with its open components in braces, for logs and counters.
     let template: String
     let methods: [(Method, Action)]
-    private let components: [String]
+    /// Whether the route is one of the versioned interface, where a session may be named.
+    let isVersioned: Bool
+    /// What stands between the slashes; nil for a component that is left open.
+    private let components: [[UInt8]?]
 
     init(
         _ template: String,
@@ -16,22 +19,47 @@ struct Route: Sendable {
     ) {
         self.template = template
         self.methods = methods
-        components = template.split(separator: "/", omittingEmptySubsequences: false)
-            .map(String.init)
+        isVersioned = template.hasPrefix("/v1")
+        components = template.split(separator: "/").map { $0.hasPrefix("{") ? nil : Array($0.utf8) }
     }
 
-    /// The open components of a path that fits; `nil` when it does not.
-    func match(_ path: [Substring]) -> [Substring]? {
-        guard path.count == components.count else { return nil }
-        var open: [Substring] = []
-        for (component, given) in zip(components, path) {
-            if component.hasPrefix("{") {
-                open.append(given)
-            } else if component != given {
-                return nil
-            }
+    /// The routes by the number of their components.
+    private static let places: [[Int]] = (0...longest).map { count in
+        all.indices.filter { all[$0].components.count == count }
+    }
+
+    private static let longest = all.map(\.components.count).max() ?? 0
+
+    /// Finds the route that fits a path.
+    ///
+    /// - Parameter path: As it was sent, beginning with a slash.
+    /// - Returns: The place of the route among all, and where the component lies that it leaves
+    ///   open, of which no route has two; nil when no route fits.
+    static func find(_ path: Span<UInt8>) -> (place: Int, open: Range<Int>)? {
+        var ends = InlineArray<8, Int>(repeating: 0)
+        var count = 0
+        for index in 1...path.count
+        where index == path.count || path[index] == UInt8(ascii: "/") {
+            guard count < longest, count < 8 else { return nil }
+            ends[count] = index
+            count += 1
         }
-        return open
+        candidates: for place in places[count] {
+            var open = 0..<0
+            var start = 1
+            for index in 0..<count {
+                if let component = all[place].components[index] {
+                    guard path.extracting(start..<ends[index]).isEqual(to: component) else {
+                        continue candidates
+                    }
+                } else {
+                    open = start..<ends[index]
+                }
+                start = ends[index] + 1
+            }
+            return (place, open)
+        }
+        return nil
     }
 
     /// The action for a method; HEAD is GET without a body.

@@ -12,7 +12,7 @@ public final class SegmentAPI: Handler {
     let requests = RequestMetrics()
     private let log: @Sendable (AccessRecord) -> Void
     private let lastRequest = Atomic<UInt64>(0)
-    private let requestPrefix = String(UInt32.random(in: .min ... .max), radix: 16)
+    private let run = UInt32.random(in: .min ... .max)
 
     /// Makes the face of a service.
     ///
@@ -32,8 +32,10 @@ public final class SegmentAPI: Handler {
     public func receive(_ exchange: Exchange) -> Plan {
         var call = begin(exchange)
         do throws(Problem) {
-            let path = exchange.path.split(separator: "/", omittingEmptySubsequences: false)
-            guard let (place, open) = Self.route(path) else { throw .noSuchPath }
+            let (place, argument) = try exchange.withPath { (path) throws(Problem) in
+                guard let (place, open) = Route.find(path) else { throw .noSuchPath }
+                return (place, try Self.decode(path.extracting(open)))
+            }
             let route = Route.all[place]
             exchange.tag = place
             guard let action = route.action(exchange.method) else {
@@ -44,7 +46,7 @@ public final class SegmentAPI: Handler {
             }
             call = Call(
                 exchange: exchange, service: service, requestID: call.requestID,
-                trace: call.trace, arguments: try Self.decode(open),
+                trace: call.trace, argument: argument,
                 session: try session(of: call, isNamedBy: route))
             return try action(self)(call)
         } catch { return .refuse(call.response(error)) }
@@ -52,13 +54,13 @@ public final class SegmentAPI: Handler {
 
     /// Gives a request its number, and takes the trace that it belongs to.
     private func begin(_ exchange: Exchange) -> Call {
-        let id = nextRequestID()
-        let trace = trace(of: exchange)
-        exchange.label = trace.map { "\(id) \($0.traceID) \($0.spanID)" } ?? id
+        exchange.number = lastRequest.add(1, ordering: .relaxed).newValue
         exchange.tag = Route.all.count
+        let trace = trace(of: exchange)
+        if let trace { exchange.label = "\(trace.traceID) \(trace.spanID)" }
         return Call(
-            exchange: exchange, service: service, requestID: id, trace: trace, arguments: [],
-            session: nil)
+            exchange: exchange, service: service, requestID: requestID(of: exchange), trace: trace,
+            argument: "", session: nil)
     }
 
     private func trace(of exchange: Exchange) -> TraceContext? {
@@ -67,43 +69,36 @@ public final class SegmentAPI: Handler {
         return exchange.headers("traceparent").count == 1 ? TraceContext(field) : nil
     }
 
-    /// The place of the route that fits a path, and the components that it leaves open.
-    private static func route(_ path: [Substring]) -> (Int, [Substring])? {
-        for place in Route.all.indices {
-            if let open = Route.all[place].match(path) { return (place, open) }
-        }
-        return nil
+    private func requestID(of exchange: Exchange) -> RequestID {
+        RequestID(run: run, count: exchange.number)
     }
 
-    private static func decode(_ components: [Substring]) throws(Problem) -> [String] {
-        var decoded: [String] = []
-        for component in components {
-            do throws(PercentEncoding.Flaw) {
-                decoded.append(try PercentEncoding.decodePathComponent(component.utf8))
-            } catch {
-                throw .invalidRequest(
-                    "The path component \(component) is not percent-encoded UTF-8.")
-            }
+    private static func decode(_ component: Span<UInt8>) throws(Problem) -> String {
+        do throws(PercentEncoding.Flaw) {
+            return try PercentEncoding.decodePathComponent([UInt8](copying: component))
+        } catch {
+            throw .invalidRequest(
+                "The path component \(component.text) is not percent-encoded UTF-8.")
         }
-        return decoded
     }
 
     /// The session that the request names, renewed.
     private func session(of call: Call, isNamedBy route: Route) throws(Problem) -> Session.ID? {
-        guard route.template.hasPrefix("/v1"), let text = try call.header("Session-Id") else {
-            return nil
+        guard route.isVersioned else { return nil }
+        switch call.exchange.headerCount("Session-Id") {
+        case 0: return nil
+        case 1: break
+        default: _ = try call.header("Session-Id")
         }
-        guard let id = Session.ID(text) else {
+        let named = call.exchange.withHeader("Session-Id") { digits -> Session.ID? in
+            if let digits { Session.ID(digits) } else { nil }
+        }
+        guard let id = named else {
             throw Problem(
                 ServiceError(.sessionGone, "The session ended, expired or was never there."))
         }
         try attempt { () throws(ServiceError) in try service.renew(id) }
         return id
-    }
-
-    private func nextRequestID() -> String {
-        let number = lastRequest.add(1, ordering: .relaxed).newValue
-        return requestPrefix + "-" + String(number, radix: 16)
     }
 
     /// Shapes the answer to a request that the transport refuses by itself.
@@ -115,14 +110,15 @@ public final class SegmentAPI: Handler {
     public func finished(_ exchange: Exchange, _ record: ExchangeRecord) {
         let place = exchange.tag
         requests.count(place, exchange.method, record)
-        let label = exchange.label.split(separator: " ")
+        let label = exchange.label
+        let trace = label.isEmpty ? [] : label.split(separator: " ")
         log(
             AccessRecord(
                 method: exchange.method.rawValue,
                 route: place < Route.all.count ? Route.all[place].template : "-",
                 status: record.status, byteCount: record.bytesSent,
-                nanoseconds: record.nanoseconds, requestID: label.first.map(String.init) ?? "-",
-                trace: label.count == 3 ? (id: String(label[1]), span: String(label[2])) : nil,
+                nanoseconds: record.nanoseconds, requestID: requestID(of: exchange),
+                trace: trace.count == 2 ? (id: String(trace[0]), span: String(trace[1])) : nil,
                 outcome: record.outcome.word))
     }
 }
@@ -160,7 +156,7 @@ public struct AccessRecord: Sendable {
     /// How long it took, in nanoseconds.
     public let nanoseconds: UInt64
     /// The id that the answer carried as `X-Request-Id`.
-    public let requestID: String
+    public let requestID: RequestID
     /// The trace it belongs to, if it said so, and the number of this server's part in that.
     public let trace: (id: String, span: String)?
     /// `completed`, `client-gone`, `timed-out` or `shutdown`.

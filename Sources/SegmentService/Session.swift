@@ -20,26 +20,34 @@ public struct Session: Sendable {
         /// Reads the text form.
         ///
         /// - Parameter text: 32 lower-case hexadecimal digits; anything else is no id.
-        public init?(_ text: some StringProtocol) {
-            var words: (UInt64, UInt64) = (0, 0)
-            var count = 0
-            for byte in text.utf8 {
-                let digit: UInt8
+        public init?(_ text: String) {
+            self.init(text.utf8.span)
+        }
+
+        /// Reads the text form.
+        ///
+        /// - Parameter digits: 32 lower-case hexadecimal digits; anything else is no id.
+        public init?(_ digits: Span<UInt8>) {
+            guard digits.count == 32, let high = Self.word(digits.extracting(0..<16)),
+                let low = Self.word(digits.extracting(16..<32))
+            else { return nil }
+            self.high = high
+            self.low = low
+        }
+
+        private static func word(_ digits: Span<UInt8>) -> UInt64? {
+            var word: UInt64 = 0
+            for index in digits.indices {
+                let byte = digits[index]
                 switch byte {
-                case UInt8(ascii: "0")...UInt8(ascii: "9"): digit = byte - UInt8(ascii: "0")
-                case UInt8(ascii: "a")...UInt8(ascii: "f"): digit = byte - UInt8(ascii: "a") + 10
+                case UInt8(ascii: "0")...UInt8(ascii: "9"):
+                    word = word << 4 | UInt64(byte - UInt8(ascii: "0"))
+                case UInt8(ascii: "a")...UInt8(ascii: "f"):
+                    word = word << 4 | UInt64(byte - UInt8(ascii: "a") + 10)
                 default: return nil
                 }
-                if count < 16 {
-                    words.0 = words.0 << 4 | UInt64(digit)
-                } else {
-                    words.1 = words.1 << 4 | UInt64(digit)
-                }
-                count += 1
-                guard count <= 32 else { return nil }
             }
-            guard count == 32 else { return nil }
-            (high, low) = words
+            return word
         }
 
         /// 32 lower-case hexadecimal digits.

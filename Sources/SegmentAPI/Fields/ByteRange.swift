@@ -52,7 +52,29 @@ package enum ByteRange: Sendable, Equatable {
         }
     }
 
+    /// Parses `bytes=A-B`, which is what nearly everybody sends; nil for anything else.
+    private static func parsePlain(_ field: String) -> ByteRange? {
+        var bytes = field.utf8.makeIterator()
+        for expected in "bytes=".utf8 where bytes.next() != expected { return nil }
+        func number(endingWith end: UInt8?) -> Int? {
+            var value = 0
+            var count = 0
+            while let byte = bytes.next() {
+                guard byte.isDigit else { return byte == end && count > 0 ? value : nil }
+                count += 1
+                guard count <= 18 else { return nil }
+                value = value * 10 + Int(byte - UInt8(ascii: "0"))
+            }
+            return end == nil && count > 0 ? value : nil
+        }
+        guard let first = number(endingWith: UInt8(ascii: "-")), let last = number(endingWith: nil),
+            first <= last
+        else { return nil }
+        return .one(.from(first, through: last))
+    }
+
     private static func parse(_ field: String) -> ByteRange? {
+        if let plain = parsePlain(field) { return plain }
         var scanner = FieldScanner(field)
         scanner.skipWhitespace()
         guard scanner.takeLowercasedToken() == "bytes", scanner.take("=") else { return nil }

@@ -47,7 +47,15 @@ package struct ContentRange: Sendable, Equatable {
 
     /// The field of an answer that holds a part; the part has at least one byte.
     package static func field(_ part: Range<Int>, of byteCount: Int) -> String {
-        "bytes \(part.lowerBound)-\(part.isEmpty ? part.lowerBound : part.upperBound - 1)/\(byteCount)"
+        var field: [UInt8] = []
+        field.reserveCapacity(64)
+        field.append(contentsOf: "bytes ".utf8)
+        field.appendDecimal(part.lowerBound)
+        field.append(UInt8(ascii: "-"))
+        field.appendDecimal(part.isEmpty ? part.lowerBound : part.upperBound - 1)
+        field.append(UInt8(ascii: "/"))
+        field.appendDecimal(byteCount)
+        return String(decoding: field, as: UTF8.self)
     }
 
     /// The field of an answer to a range that lies outside.

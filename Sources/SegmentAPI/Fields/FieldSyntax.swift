@@ -38,7 +38,25 @@ extension UInt8 {
     }
 }
 
+extension Span<UInt8> {
+    /// Whether the bytes are the same.
+    func isEqual(to other: [UInt8]) -> Bool {
+        guard count == other.count else { return false }
+        for index in 0..<count where self[index] != other[index] { return false }
+        return true
+    }
+
+    /// The bytes as text; what is not UTF-8 is replaced.
+    var text: String { String(decoding: Array(copying: self), as: UTF8.self) }
+}
+
 extension [UInt8] {
+    /// Copies the bytes of a span.
+    init(copying bytes: Span<UInt8>) {
+        self = []
+        append(copying: bytes)
+    }
+
     /// Appends the bytes of a span.
     mutating func append(copying bytes: Span<UInt8>) {
         append(addingCapacity: bytes.count) { output in
@@ -47,7 +65,7 @@ extension [UInt8] {
     }
 
     /// Appends an integer in decimal, without a detour through a string.
-    mutating func appendDecimal(_ value: some FixedWidthInteger) {
+    package mutating func appendDecimal(_ value: some FixedWidthInteger) {
         var rest = value.magnitude
         var digits = InlineArray<40, UInt8>(repeating: 0)
         var start = digits.count
@@ -61,10 +79,20 @@ extension [UInt8] {
         for index in start..<digits.count { append(digits[index]) }
     }
 
+    /// Appends a number in hexadecimal, in small letters.
+    mutating func appendHex(_ value: UInt64) {
+        var shift = 64 - Swift.max(value.leadingZeroBitCount & ~3, 0)
+        if shift == 0 { shift = 4 }
+        while shift > 0 {
+            shift -= 4
+            append(UInt8(truncatingIfNeeded: value >> UInt64(shift)).hexDigit)
+        }
+    }
+
     /// Appends a number that is not negative in exactly `width` decimal digits.
     ///
     /// Digits that do not fit are left out from the left.
-    mutating func appendDecimal(_ value: Int, width: Int) {
+    package mutating func appendDecimal(_ value: Int, width: Int) {
         var divisor = 1
         for _ in 1..<Swift.max(width, 1) { divisor *= 10 }
         while divisor > 0 {

@@ -54,8 +54,15 @@ package struct Query: Sendable {
             self.parameters = parameters
             return
         }
-        // Bytes, for strings of different bytes can be equal.
+        // Bytes, for strings of different bytes can be equal. The first few are just looked through.
         var names: Set<[UInt8]> = []
+        func isNew(_ name: String) -> Bool {
+            guard parameters.count >= Self.fewParameters else {
+                return !parameters.contains { $0.name.isSameUTF8(as: name) }
+            }
+            if names.isEmpty { names = Set(parameters.map { Array($0.name.utf8) }) }
+            return names.insert(Array(name.utf8)).inserted
+        }
         for pair in raw.split(separator: UInt8(ascii: "&"), omittingEmptySubsequences: false) {
             let equals = pair.firstIndex(of: UInt8(ascii: "=")) ?? pair.endIndex
             let name = try Self.decode(pair[..<equals], of: pair[..<equals])
@@ -67,7 +74,7 @@ package struct Query: Sendable {
                 )
             }
             let value = try Self.decode(pair[equals...].dropFirst(), of: pair[..<equals])
-            guard names.insert(Array(name.utf8)).inserted else {
+            guard isNew(name) else {
                 throw QueryError(
                     code: .duplicateParameter,
                     parameter: name,
@@ -78,6 +85,8 @@ package struct Query: Sendable {
         }
         self.parameters = parameters
     }
+
+    private static let fewParameters = 8
 
     private static func decode(
         _ raw: some Collection<UInt8>,

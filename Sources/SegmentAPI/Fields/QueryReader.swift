@@ -15,6 +15,12 @@ package struct QueryReader: Sendable {
     private var isRead: [Bool]
     private var namesAskedFor: [String] = []
 
+    /// A reader of no query at all.
+    package init() {
+        parameters = []
+        isRead = []
+    }
+
     /// Parses what stands behind the question mark, if there is one.
     ///
     /// - Throws: ``QueryError`` as of ``Query``.
@@ -47,6 +53,7 @@ package struct QueryReader: Sendable {
 
     /// A text, which may be empty.
     package mutating func string(_ name: String) -> String? {
+        guard !parameters.isEmpty else { return nil }
         namesAskedFor.append(name)
         guard let index = parameters.firstIndex(where: { $0.name.isSameUTF8(as: name) }) else {
             return nil
@@ -96,7 +103,8 @@ package struct QueryReader: Sendable {
     ///
     /// - Throws: ``QueryError`` with code `invalidValue` for anything else.
     package mutating func bool(_ name: String) throws(QueryError) -> Bool? {
-        try choice(name, of: ["true": true, "false": false])
+        guard let text = string(name) else { return nil }
+        return try pick(text, named: name, from: [("true", true), ("false", false)])
     }
 
     /// A text that stands for one of several things.

@@ -38,6 +38,7 @@ enum DataFormat: String, CaseIterable {
     static let offered: [(MediaType, DataFormat)] = [
         (.octetStream, .raw), (.plainText, .hex), (.json, .json),
     ]
+    static let offeredTypes = offered.map(\.0)
 
     var contentType: String {
         switch self {
@@ -78,7 +79,7 @@ private struct ReadRequest {
         if let named {
             format = named
         } else {
-            let best = try call.negotiate(DataFormat.offered.map(\.0))
+            let best = try call.negotiate(DataFormat.offeredTypes)
             format = DataFormat.offered.first { $0.0 == best }?.1 ?? .raw
         }
         wish = LockWish(

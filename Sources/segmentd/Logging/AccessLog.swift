@@ -27,14 +27,26 @@ struct AccessLog {
 
     private static func text(_ record: AccessRecord) -> [UInt8] {
         LogFormat.text(level) { line in
-            let status = record.status.map(String.init) ?? "-"
-            let outcome = record.outcome == "completed" ? "" : " \(record.outcome)"
-            let trace = record.trace.map { " trace=\($0.id) span=\($0.span)" } ?? ""
-            let message = """
-                \(record.method) \(record.route) \(status) \(record.byteCount) B \
-                \(milliseconds(record)) ms id=\(record.requestID)\(trace)\(outcome)
-                """
-            line.append(contentsOf: LogFormat.printable(message).utf8)
+            // The method is the one thing that came from the client.
+            line.append(contentsOf: LogFormat.printable(record.method).utf8)
+            line.append(UInt8(ascii: " "))
+            line.append(contentsOf: record.route.utf8)
+            line.append(UInt8(ascii: " "))
+            if let status = record.status {
+                line.appendDecimal(status)
+            } else {
+                line.append(UInt8(ascii: "-"))
+            }
+            line.append(UInt8(ascii: " "))
+            line.appendDecimal(record.byteCount)
+            line.append(contentsOf: " B ".utf8)
+            appendMilliseconds(of: record, to: &line)
+            line.append(contentsOf: " ms id=".utf8)
+            record.requestID.append(to: &line)
+            if let trace = record.trace {
+                line.append(contentsOf: " trace=\(trace.id) span=\(trace.span)".utf8)
+            }
+            if record.outcome != "completed" { line.append(contentsOf: " \(record.outcome)".utf8) }
         }
     }
 
@@ -44,21 +56,23 @@ struct AccessLog {
             writer.member("route", record.route)
             writer.member("status", orNull: record.status)
             writer.member("bytes", record.byteCount)
-            if let duration = JSONNumber(milliseconds(record)) {
+            var duration: [UInt8] = []
+            appendMilliseconds(of: record, to: &duration)
+            if let duration = JSONNumber(String(decoding: duration, as: UTF8.self)) {
                 writer.member("duration_ms") { $0.number(duration) }
             }
-            writer.member("request_id", record.requestID)
+            writer.member("request_id", record.requestID.description)
             writer.member("trace_id", ifPresent: record.trace?.id)
             writer.member("span_id", ifPresent: record.trace?.span)
             writer.member("outcome", record.outcome)
         }
     }
 
-    /// The duration in milliseconds, to the microsecond.
-    private static func milliseconds(_ record: AccessRecord) -> String {
-        let microseconds = record.nanoseconds / 1_000
-        let fraction = String(microseconds % 1_000)
-        let zeros = String(repeating: "0", count: 3 - fraction.utf8.count)
-        return "\(microseconds / 1_000).\(zeros)\(fraction)"
+    /// Appends the duration in milliseconds, to the microsecond.
+    private static func appendMilliseconds(of record: AccessRecord, to line: inout [UInt8]) {
+        let microseconds = Int(clamping: record.nanoseconds / 1_000)
+        line.appendDecimal(microseconds / 1_000)
+        line.append(UInt8(ascii: "."))
+        line.appendDecimal(microseconds % 1_000, width: 3)
     }
 }

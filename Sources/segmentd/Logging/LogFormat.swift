@@ -32,7 +32,9 @@ enum LogFormat: String {
         var line: [UInt8] = []
         line.reserveCapacity(160)
         now.append(to: &line)
-        line.append(contentsOf: " \(level.rawValue) segmentd: ".utf8)
+        line.append(UInt8(ascii: " "))
+        line.append(contentsOf: level.rawValue.utf8)
+        line.append(contentsOf: " segmentd: ".utf8)
         message(&line)
         line.append(UInt8(ascii: "\n"))
         return line
@@ -57,7 +59,8 @@ enum LogFormat: String {
         func isControl(_ scalar: Unicode.Scalar) -> Bool {
             scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value)
         }
-        guard text.unicodeScalars.contains(where: isControl) else { return text }
+        let mayHaveSome = text.utf8.contains { $0 < 0x20 || $0 >= 0x7F }
+        guard mayHaveSome, text.unicodeScalars.contains(where: isControl) else { return text }
         return text.unicodeScalars.map { isControl($0) ? $0.escaped(asASCII: true) : String($0) }
             .joined()
     }

@@ -2,13 +2,16 @@ import Glibc
 
 /// A queue of lines for one file descriptor, so that whoever logs never waits for a slow reader.
 ///
-/// One thread writes. Lines that come while the queue is full are dropped and counted, and the
+/// One thread writes: a first line at once, and then every few milliseconds what has come meanwhile,
+/// so that a busy server wakes it seldom. Lines that come while the queue is full are dropped and counted, and the
 /// count follows when there is room again.
 ///
 /// `@unchecked Sendable`: everything that changes is touched only while `mutex` is held.
 @safe
 final class LogSink: @unchecked Sendable {
     private static let byteLimit = 1024 * 1024
+    /// How long the thread lets lines gather after it has written some, in microseconds.
+    private static let pause: UInt32 = 5_000
 
     private let descriptor: CInt
     private let describeLoss: @Sendable (Int) -> [UInt8]
@@ -16,6 +19,8 @@ final class LogSink: @unchecked Sendable {
     private let condition: UnsafeMutablePointer<pthread_cond_t>
     private var queue: [UInt8] = []
     private var lost = 0
+    /// Whether the thread sleeps until a line comes.
+    private var isIdle = false
     private var isClosing = false
     private var isClosed = false
 
@@ -67,10 +72,11 @@ final class LogSink: @unchecked Sendable {
     /// Queues a line, or counts it if there is no room.
     func append(_ line: [UInt8]) {
         unsafe pthread_mutex_lock(mutex)
-        let wasEmpty = queue.isEmpty
+        let mustWake = isIdle
+        isIdle = false
         if queue.count + line.count <= Self.byteLimit { queue += line } else { lost += 1 }
         unsafe pthread_mutex_unlock(mutex)
-        if wasEmpty { unsafe pthread_cond_broadcast(condition) }
+        if mustWake { unsafe pthread_cond_broadcast(condition) }
     }
 
     /// Waits until what is queued has been written, but no longer than the reader deserves.
@@ -94,7 +100,11 @@ final class LogSink: @unchecked Sendable {
         var batch: [UInt8] = []
         unsafe pthread_mutex_lock(mutex)
         while true {
-            while queue.isEmpty && !isClosing { unsafe pthread_cond_wait(condition, mutex) }
+            while queue.isEmpty && !isClosing {
+                isIdle = true
+                unsafe pthread_cond_wait(condition, mutex)
+            }
+            isIdle = false
             guard !queue.isEmpty else { break }
             swap(&batch, &queue)
             var missing = lost
@@ -104,6 +114,11 @@ final class LogSink: @unchecked Sendable {
             batch.removeAll(keepingCapacity: true)
             if unwritten == 0, missing > 0, write(describeLoss(missing)) == 0 { missing = 0 }
             unsafe pthread_mutex_lock(mutex)
+            if !isClosing {
+                unsafe pthread_mutex_unlock(mutex)
+                usleep(Self.pause)
+                unsafe pthread_mutex_lock(mutex)
+            }
             lost += missing + unwritten
         }
         isClosed = true
