@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -146,18 +147,74 @@ int csharedmemory_copy(void *to, const void *from, size_t byte_count) {
     return GUARDED((memcpy(to, from, byte_count), 0));
 }
 
+int csharedmemory_store(void *word, uint64_t value) {
+    return GUARDED((__atomic_store_n((uint64_t *)word, value, __ATOMIC_RELEASE), 0));
+}
+
 // MARK: POSIX semaphores
 //
-// sem_trywait, sem_post and sem_init are the C library's. Waiting is not: sem_clockwait registers
-// a clean-up handler that would run, and touch the memory again, when a guard is left through it.
-// So the wait follows glibc's protocol by hand: a 64-bit word with the value in its lower half and
-// the number of waiters in its upper one, and a futex on the value. This layout has been shared
-// between processes of different glibc versions since 2.21 and cannot change.
+// The semaphores are glibc's, the operations are not. sem_clockwait registers a clean-up handler
+// that would run, and touch the memory again, when a guard is left through it. And none of the C
+// library's functions can say who took a semaphore, which has to be told after a kill. So its
+// protocol is followed by hand: a 64-bit word with the value in its lower half and the number of
+// waiters in its upper one, and a futex on the value. Behind it stand two halves of a second word,
+// one that tells whether processes share the semaphore, and one that the C library leaves at 0 and
+// never reads: there stands, while the semaphore is taken by a process of ours, that process's
+// mark. Both words change in one step. This layout has been shared between processes of different
+// glibc versions since 2.21 and cannot change.
 
 _Static_assert(sizeof(sem_t) == 32 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
                "written for glibc's semaphores on 64-bit little-endian machines");
 
 static const uint64_t one_waiter = (uint64_t)1 << 32;
+
+typedef unsigned __int128 both_words;
+
+#ifdef __x86_64__
+#define BOTH_WORDS __attribute__((target("cx16")))
+#else
+#define BOTH_WORDS
+#endif
+
+static both_words look(void *semaphore) {
+    uint64_t word = __atomic_load_n((uint64_t *)semaphore, __ATOMIC_RELAXED);
+    uint64_t rest = __atomic_load_n((uint64_t *)semaphore + 1, __ATOMIC_RELAXED);
+    return (both_words)rest << 64 | word;
+}
+
+BOTH_WORDS static both_words swap(void *semaphore, both_words from, both_words to) {
+    return __sync_val_compare_and_swap((both_words *)semaphore, from, to);
+}
+
+static both_words joined(uint64_t word, both_words rest, uint32_t mark) {
+    return (both_words)((uint32_t)(rest >> 64) | (uint64_t)mark << 32) << 64 | word;
+}
+
+BOTH_WORDS static int take(void *semaphore, uint32_t mark) {
+    for (both_words seen = look(semaphore);;) {
+        uint64_t word = (uint64_t)seen;
+        if ((uint32_t)word == 0) return EAGAIN;
+        both_words next = joined(word - 1, seen, (uint32_t)word == 1 ? mark : 0);
+        both_words found = swap(semaphore, seen, next);
+        if (found == seen) return 0;
+        seen = found;
+    }
+}
+
+// Answers 0, or EPERM where the semaphore is to be given back for a mark that it does not bear.
+BOTH_WORDS static int give(void *semaphore, const uint32_t *mark, volatile int *has_waiters) {
+    for (both_words seen = look(semaphore);;) {
+        uint64_t word = (uint64_t)seen;
+        if (mark != NULL && ((uint32_t)word != 0 || (uint32_t)(seen >> 96) != *mark)) return EPERM;
+        if ((uint32_t)word == INT_MAX) return EOVERFLOW;
+        both_words found = swap(semaphore, seen, joined(word + 1, seen, 0));
+        if (found == seen) {
+            *has_waiters = word >> 32 != 0;
+            return 0;
+        }
+        seen = found;
+    }
+}
 
 size_t csharedmemory_semaphore_size(void) { return sizeof(sem_t); }
 
@@ -166,26 +223,38 @@ int csharedmemory_semaphore_initialise(void *bytes, unsigned value) {
     return sem_init(bytes, 1, value);
 }
 
-int csharedmemory_semaphore_try(void *semaphore) {
-    return GUARDED(sem_trywait(semaphore) == 0 ? 0 : errno);
+int csharedmemory_semaphore_try(void *semaphore, uint32_t mark) {
+    return GUARDED(take(semaphore, mark));
 }
 
-int csharedmemory_semaphore_post(void *semaphore) {
-    return GUARDED(sem_post(semaphore) == 0 ? 0 : errno);
-}
-
-int csharedmemory_semaphore_state(void *semaphore, unsigned *value, unsigned *waiters) {
-    volatile uint64_t word = 0;
-    int result = GUARDED((word = __atomic_load_n((uint64_t *)semaphore, __ATOMIC_RELAXED), 0));
-    *value = (unsigned)word;
-    *waiters = (unsigned)(word >> 32);
+static int give_back(void *semaphore, const uint32_t *mark) {
+    volatile int has_waiters = 0;
+    int result = GUARDED(give(semaphore, mark, &has_waiters));
+    if (result == 0 && has_waiters) syscall(SYS_futex, semaphore, FUTEX_WAKE, 1, NULL, NULL, 0);
     return result;
 }
 
-int csharedmemory_semaphore_wait(void *semaphore, const struct timespec *deadline) {
+int csharedmemory_semaphore_post(void *semaphore) { return give_back(semaphore, NULL); }
+
+int csharedmemory_semaphore_post_for(void *semaphore, uint32_t mark) {
+    return give_back(semaphore, &mark);
+}
+
+int csharedmemory_semaphore_state(void *semaphore, unsigned *value, unsigned *waiters,
+                                  uint32_t *mark) {
+    volatile uint64_t word = 0, rest = 0;
+    int result = GUARDED((rest = (uint64_t)(look(semaphore) >> 64), word = (uint64_t)look(semaphore),
+                          0));
+    *value = (unsigned)word;
+    *waiters = (unsigned)(word >> 32);
+    *mark = (uint32_t)(rest >> 32);
+    return result;
+}
+
+int csharedmemory_semaphore_wait(void *semaphore, uint32_t mark, const struct timespec *deadline) {
     uint64_t *word = semaphore;
     for (;;) {
-        int result = csharedmemory_semaphore_try(semaphore);
+        int result = csharedmemory_semaphore_try(semaphore, mark);
         if (result != EAGAIN) return result;
 
         if (GUARDED((__atomic_fetch_add(word, one_waiter, __ATOMIC_RELAXED), 0))) return EFAULT;
@@ -196,7 +265,7 @@ int csharedmemory_semaphore_wait(void *semaphore, const struct timespec *deadlin
         if (GUARDED((__atomic_fetch_sub(word, one_waiter, __ATOMIC_RELAXED), 0))) return EFAULT;
 
         if (why == ETIMEDOUT) {
-            result = csharedmemory_semaphore_try(semaphore);
+            result = csharedmemory_semaphore_try(semaphore, mark);
             return result == EAGAIN ? ETIMEDOUT : result;
         }
         if (why != 0 && why != EAGAIN && why != EINTR) return why;

@@ -33,15 +33,24 @@ struct Registry {
     private var lastToken: FencingToken
     var isDraining = false
     var isWatchingHolders = false
+    /// Whether the timer notes now and then that the server lives.
+    var isBeating = false
+    /// Where what must outlive a kill is written; everything here that writes to it only stores
+    /// into memory.
+    let state: StateStore?
 
     /// How many plain keys are remembered.
     private static let plainKeyLimit = 4096
 
     /// - Parameter firstToken: A number above every fencing token given before.
-    init(firstToken: FencingToken) { lastToken = firstToken }
+    init(firstToken: FencingToken, state: StateStore?) {
+        lastToken = max(firstToken, state?.lastToken ?? 0)
+        self.state = state
+    }
 
     mutating func nextToken() -> FencingToken {
         lastToken += 1
+        state?.note(lastToken)
         return lastToken
     }
 
@@ -94,6 +103,7 @@ struct Registry {
     /// - Returns: What still waited for its lock, to be answered by the caller.
     mutating func remove(_ id: EntryID) -> [LockWaiter] {
         guard var entry = entries.removeValue(forKey: id) else { return [] }
+        state?.release(entry.slot, .segment)
         if current[entry.address] == id { current[entry.address] = nil }
         return entry.queue.removeAll()
     }
@@ -109,7 +119,7 @@ struct Registry {
     /// Finds a session and renews it.
     mutating func renew(_ id: Session.ID, now: MonotonicInstant) throws(ServiceError) {
         guard sessions[id] != nil else { throw .sessionGone }
-        sessions[id]?.renew(now: now)
+        sessions[id]?.renew(now: now, state)
     }
 
     /// When the timer is to look next whether a session has expired; now, if it has.
@@ -194,15 +204,24 @@ struct Entry {
     /// Whether a look was the last to use it: it does not stay for a lock that others hold.
     var endedWithLook = false
     var wasCreatedHere: Bool
+    /// Where it is recorded, once a session is attached to it, and the number it has there.
+    var slot = StateSlot.none
+    var serial: UInt64 = 0
+    /// Whether it has another name than the one recorded.
+    var isRenamed = false
 
     /// What of it may be taken out of the registry: a copy of the whole would hold the memory.
     struct Outline {
         let address: KernelAddress
         let name: SegmentName
         let lock: SegmentLock?
+        let slot: StateSlot
+        let isRenamed: Bool
     }
 
-    var outline: Outline { Outline(address: address, name: name, lock: lock) }
+    var outline: Outline {
+        Outline(address: address, name: name, lock: lock, slot: slot, isRenamed: isRenamed)
+    }
 
     struct FileNumbers: Equatable {
         let device: UInt64
@@ -224,6 +243,8 @@ struct SessionRecord {
     let timeToLive: Int64
     let createdAt: WallTime
     var expiresAt: MonotonicInstant
+    /// Where it is recorded.
+    var slot = StateSlot.none
     var holdCount = 0
     /// Whether the timer is going to look whether it has expired.
     var isWatched = true
@@ -238,7 +259,12 @@ struct SessionRecord {
         now.advanced(byMilliseconds: timeToLive)
     }
 
-    mutating func renew(now: MonotonicInstant) { expiresAt = expiry(after: now) }
+    /// Lets the session live for its time to live from now.
+    mutating func renew(now: MonotonicInstant, _ state: StateStore?) {
+        expiresAt = expiry(after: now)
+        // While a stream holds it, that is what the file says.
+        if holdCount == 0 { state?.setExpiry(expiresAt, of: slot) }
+    }
 
     /// Forgets the attachment to a segment, and the names it was reached by.
     mutating func forget(_ address: KernelAddress) {
@@ -255,6 +281,8 @@ struct AttachmentRecord {
     let mode: AccessMode
     let onLastDetach: LastDetach
     let attachedAt: WallTime
+    /// Where it is recorded.
+    var slot = StateSlot.none
 }
 
 extension ServiceError {

@@ -39,10 +39,19 @@ extension SegmentService {
                     "the size must be 1 to \(configuration.segmentByteLimit) bytes, not \(byteCount)"
                 )
             }
-            try submit(
-                AttachRequest(
-                    name: name, session: session, mode: mode, onLastDetach: onLastDetach,
-                    creation: (byteCount, ifExists), completion: completion))
+            var request = AttachRequest(
+                name: name, session: session, mode: mode, onLastDetach: onLastDetach,
+                creation: (byteCount, ifExists), completion: completion)
+            if let intent = try noteCreation(name) {
+                request.intent = intent
+                request.completion = { [state] result in
+                    state?.release(intent, .creation)
+                    completion(result)
+                }
+            }
+            do throws(ServiceError) { try submit(request) } catch {
+                request.completion(.failure(error))
+            }
         } catch { completion(.failure(error)) }
     }
 
@@ -93,6 +102,8 @@ extension SegmentService {
         let onLastDetach: LastDetach
         /// Size and what to do if there is one; `nil` to attach only.
         let creation: (byteCount: Int, ifExists: ExistingSegment)?
+        /// Where the creation is noted until it is answered.
+        var intent = StateSlot.none
         var completion: @Sendable (Result<Attached, ServiceError>) -> Void
     }
 
@@ -293,7 +304,7 @@ extension SegmentService {
         // Another process may make or destroy it between the two.
         for _ in 0..<100 {
             do throws(ServiceError) {
-                return (try made(request.name, creation.byteCount, request.mode), true)
+                return (try made(request, creation.byteCount), true)
             } catch {
                 guard error.code == .alreadyExists else { throw error }
                 guard creation.ifExists == .attach else { throw .exists(request.name) }
@@ -306,14 +317,16 @@ extension SegmentService {
         throw .noSegment(request.name)
     }
 
-    private func made(_ name: SegmentName, _ byteCount: Int, _ mode: AccessMode)
+    private func made(_ request: AttachRequest, _ byteCount: Int)
         throws(ServiceError) -> SharedSegment
     {
-        guard case .key(let key) = name else { throw .noSegment(name) }
+        guard case .key(let key) = request.name else { throw .noSegment(request.name) }
         do throws(SegmentError) {
             // One mapping serves all sessions, so it can write even if the first one does not.
-            let segment = try Segment.create(key, byteCount: byteCount)
-            metrics.segmentsCreated[SegmentKind(name)].add()
+            let segment = try Segment.create(key, byteCount: byteCount) { file in
+                state?.setFile(file, of: request.intent)
+            }
+            metrics.segmentsCreated[SegmentKind(request.name)].add()
             return SharedSegment(segment)
         } catch { throw ServiceError(error) }
     }
@@ -343,11 +356,13 @@ extension SegmentService {
         _ shared: SharedSegment, isNew: Bool, for request: AttachRequest, at address: KernelAddress
     ) throws(ServiceError) -> Attachment {
         let entry = entry(shared, name: request.name, address: address, wasCreatedHere: isNew)
-        let attachment = try registry.withLock { (registry) throws(ServiceError) -> Attachment? in
-            // The session may have ended while the kernel worked: then the segment goes again.
-            guard registry.sessions[request.session] != nil else { throw .sessionGone }
-            let id = registry.insert(entry)
-            return registry.attach(request.session, to: id, request)
+        let attachment = try withRoom(for: entry) { (room) throws(ServiceError) in
+            try registry.withLock { (registry) throws(ServiceError) -> Attachment? in
+                // The session may have ended while the kernel worked: then the segment goes again.
+                guard registry.sessions[request.session] != nil else { throw .sessionGone }
+                let id = registry.insert(entry)
+                return registry.attach(request.session, to: id, request, &room)
+            }
         }
         guard let attachment else { throw .gone }
         remember(request.name)
@@ -378,18 +393,29 @@ extension SegmentService {
         throws(ServiceError) -> Attachment?
     {
         let file = keyFile(of: request.name)
-        let attachment = try registry.withLock { (registry) throws(ServiceError) -> Attachment? in
-            guard registry.sessions[request.session] != nil else { throw .sessionGone }
-            guard let entry = registry.entries[id], let shared = entry.segment else { return nil }
-            try registry.requireSameFile(file, id, request.name)
-            guard request.mode == .readOnly || shared.segment.mode == .readWrite else {
-                throw ServiceError(
-                    .permissionDenied, "the kernel lets this server only read \(entry.name)")
-            }
-            registry.learnKey(of: id, from: request.name, file)
-            return registry.attach(request.session, to: id, request)
+        // What was only looked at until now is not recorded yet.
+        let unrecorded = registry.withLock { registry in
+            registry.entries[id]?.slot == StateSlot.none ? registry.entries[id] : nil
         }
-        if attachment != nil { remember(request.name) }
+        let attachment = try withRoom(for: unrecorded) { (room) throws(ServiceError) in
+            try registry.withLock { (registry) throws(ServiceError) -> Attachment? in
+                guard registry.sessions[request.session] != nil else { throw .sessionGone }
+                guard let entry = registry.entries[id], let shared = entry.segment else {
+                    return nil
+                }
+                try registry.requireSameFile(file, id, request.name)
+                guard request.mode == .readOnly || shared.segment.mode == .readWrite else {
+                    throw ServiceError(
+                        .permissionDenied, "the kernel lets this server only read \(entry.name)")
+                }
+                registry.learnKey(of: id, from: request.name, file)
+                return registry.attach(request.session, to: id, request, &room)
+            }
+        }
+        if attachment != nil {
+            remember(request.name)
+            recordName(of: id)
+        }
         return attachment
     }
 }
@@ -415,11 +441,13 @@ extension Registry {
 
     /// Notes that a session is attached.
     fileprivate mutating func attach(
-        _ session: Session.ID, to id: EntryID, _ request: SegmentService.AttachRequest
+        _ session: Session.ID, to id: EntryID, _ request: SegmentService.AttachRequest,
+        _ room: inout Room
     ) -> Attachment? {
         guard let address = entries[id]?.address else { return nil }
-        let record = AttachmentRecord(
+        var record = AttachmentRecord(
             entry: id, mode: request.mode, onLastDetach: request.onLastDetach, attachedAt: .now)
+        self.record(&record, of: session, &room)
         sessions[session]?.attachments[address] = record
         sessions[session]?.addresses[request.name] = address
         entries[id]?.sessionCount += 1
@@ -436,10 +464,14 @@ extension Registry {
         switch entry.name {
         case .identifier:
             entries[id]?.name = name
+            entries[id]?.isRenamed = true
             entries[id]?.lock = SegmentLock(ofSegment: key)
             entries[id]?.keyFile = file
         case .key(let known):
-            if known.legacyKey == nil, key.legacyKey != nil { entries[id]?.name = name }
+            if known.legacyKey == nil, key.legacyKey != nil {
+                entries[id]?.name = name
+                entries[id]?.isRenamed = true
+            }
         }
     }
 }

@@ -30,7 +30,7 @@ extension SegmentService {
                 let isHolder = holder?.session == session
                 if let holder, isHolder {
                     metrics.end(holder)
-                    registry.entries[record.entry]?.queue.phase = .busy
+                    registry.endHold(record.entry)
                 }
                 return (record, entry, isHolder)
             }
@@ -102,7 +102,7 @@ extension SegmentService {
             let isHolder = holder?.session == session
             if let holder, isHolder {
                 metrics.end(holder)
-                registry.entries[record.entry]?.queue.phase = .busy
+                registry.endHold(record.entry)
             }
             return (entry, isHolder)
         }
@@ -249,5 +249,7 @@ extension Registry {
     mutating func release(_ record: AttachmentRecord) {
         entries[record.entry]?.sessionCount -= 1
         entries[record.entry]?.ending = record.onLastDetach
+        recordFlags(of: record.entry)
+        state?.release(record.slot, .attachment)
     }
 }

@@ -83,7 +83,10 @@ extension SegmentService {
             registry.entries[id]?.queue.phase = .held(holder)
             return true
         }
-        if !isKept { _ = giveBack(id, lock) }
+        if !isKept {
+            registry.withLock { $0.endHold(id) }
+            _ = giveBack(id, lock)
+        }
     }
 
     private func withdraw(_ waiter: LockWaiter, from id: EntryID) -> Bool {
@@ -299,7 +302,7 @@ extension SegmentService {
                 return false
             }
             metrics.end(holder)
-            registry.entries[id]?.queue.phase = .busy
+            registry.endHold(id)
             return true
         }
         guard isMine else { return }
@@ -317,9 +320,19 @@ extension Registry {
         else { return nil }
         let holder = LockHolder(session: session, token: nextToken(), acquiredAt: .now)
         entries[id]?.queue.phase = .held(holder)
+        recordFlags(of: id)
+        state?.setHolder(holder, of: entry.slot)
         return LockGrant(
             segment: entry.name.description, fencingToken: holder.token,
             acquiredAt: holder.acquiredAt)
+    }
+
+    /// Ends a session's hold on a lock; the caller gives the semaphore back, as the one thread that
+    /// works it.
+    mutating func endHold(_ id: EntryID) {
+        guard let slot = entries[id]?.slot else { return }
+        entries[id]?.queue.phase = .busy
+        state?.clearHolder(of: slot)
     }
 
     /// The locks that sessions hold and others wait for.

@@ -82,7 +82,7 @@ extension SegmentService {
                     .notLocked, "the session does not hold the lock of \(entry.name)")
             }
             metrics.end(holder)
-            registry.entries[id]?.queue.phase = .busy
+            registry.endHold(id)
             return (id, lock)
         }
         guard giveBack(id, lock) else {
@@ -152,7 +152,7 @@ extension SegmentService {
             let holder = entry.queue.holder
             if let holder {
                 metrics.end(holder)
-                registry.entries[id]?.queue.phase = .busy
+                registry.endHold(id)
             }
             return (id, lock, holder != nil)
         }

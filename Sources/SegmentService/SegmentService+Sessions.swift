@@ -21,7 +21,8 @@ extension SegmentService {
     ///   - timeToLive: In milliseconds, within ``Session/timesToLive``.
     ///   - binding: What its life depends on.
     /// - Returns: The session.
-    /// - Throws: ``ServiceError``: `.tooManySessions`, `.shuttingDown`.
+    /// - Throws: ``ServiceError``: `.tooManySessions`, `.shuttingDown`, and `.outOfResources` where
+    ///   there is no room to record it.
     public func openSession(
         name: String?, timeToLive: Int64 = Session.defaultTimeToLive, binding: Session.Binding
     ) throws(ServiceError) -> Session {
@@ -29,17 +30,33 @@ extension SegmentService {
         let now = MonotonicInstant.now
         let wall = WallTime.now
         let limit = configuration.sessionLimit
-        let session = try registry.withLock { (registry) throws(ServiceError) -> Session? in
-            guard !registry.isDraining else { throw .shuttingDown }
-            guard registry.sessions.count < limit else {
-                throw ServiceError(.tooManySessions, "there are \(limit) sessions already")
+        let prepared = try prepare(
+            SessionState(
+                id: id, name: name, binding: binding, timeToLive: timeToLive, createdAt: wall,
+                expiresAt: now.advanced(byMilliseconds: timeToLive)))
+        let session: Session?
+        do throws(ServiceError) {
+            session = try registry.withLock { (registry) throws(ServiceError) -> Session? in
+                guard !registry.isDraining else { throw .shuttingDown }
+                guard registry.sessions.count < limit else {
+                    throw ServiceError(.tooManySessions, "there are \(limit) sessions already")
+                }
+                var record = SessionRecord(
+                    name: name, binding: binding, timeToLive: timeToLive, createdAt: wall,
+                    expiresAt: now.advanced(byMilliseconds: timeToLive))
+                if let prepared {
+                    record.slot = prepared.slot
+                    state?.beat(now)
+                    state?.commit(prepared)
+                }
+                registry.sessions[id] = record
+                return registry.describe(id, now: now, wall: wall)
             }
-            let record = SessionRecord(
-                name: name, binding: binding, timeToLive: timeToLive, createdAt: wall,
-                expiresAt: now.advanced(byMilliseconds: timeToLive))
-            registry.sessions[id] = record
-            return registry.describe(id, now: now, wall: wall)
+        } catch {
+            if let prepared { state?.discard(prepared) }
+            throw error
         }
+        keepBeating()
         metrics.sessionsOpened.add()
         scheduleExpiry(of: id, at: now.advanced(byMilliseconds: timeToLive))
         guard let session else { preconditionFailure("described as it was made") }
@@ -100,7 +117,7 @@ extension SegmentService {
     }
 
     @discardableResult
-    private func endSession(
+    func endSession(
         _ id: Session.ID, because reason: SessionEnd,
         if mayEnd: (SessionRecord) -> Bool = { _ in true }
     ) throws(ServiceError) -> [Release] {
@@ -108,6 +125,7 @@ extension SegmentService {
             (registry) throws(ServiceError) -> (SessionRecord, [LockWaiter]) in
             guard let record = registry.sessions[id], mayEnd(record) else { throw .sessionGone }
             registry.sessions[id] = nil
+            registry.state?.release(record.slot, .session)
             var waiters: [LockWaiter] = []
             for attachment in record.attachments.values {
                 waiters += registry.entries[attachment.entry]?.queue.removeAll(of: id) ?? []
@@ -139,6 +157,9 @@ extension SegmentService {
         try registry.withLock { (registry) throws(ServiceError) in
             try registry.renew(id, now: now)
             registry.sessions[id]?.holdCount += 1
+            if let slot = registry.sessions[id]?.slot {
+                registry.state?.setExpiry(.distantFuture, of: slot)
+            }
             registry.sessions[id]?.onEnd.append(onEnd)
         }
     }
@@ -153,7 +174,7 @@ extension SegmentService {
         let now = MonotonicInstant.now
         let record = registry.withLock { registry -> SessionRecord? in
             registry.sessions[id]?.holdCount -= 1
-            registry.sessions[id]?.renew(now: now)
+            registry.sessions[id]?.renew(now: now, registry.state)
             guard let record = registry.sessions[id], record.holdCount == 0 else { return nil }
             // No stream is left that would have to end with the session.
             registry.sessions[id]?.onEnd = []
@@ -182,7 +203,7 @@ extension SegmentService {
     // MARK: Expiry
 
     // A request only moves the session's own instant; the timer finds that out when it comes.
-    private func scheduleExpiry(of id: Session.ID, at instant: MonotonicInstant) {
+    func scheduleExpiry(of id: Session.ID, at instant: MonotonicInstant) {
         timer.schedule(at: instant) { [weak self] in self?.expire(id) }
     }
 

@@ -43,15 +43,24 @@ public final class SegmentService: Sendable {
     let timer = Timer()
     /// How many threads wait in the kernel for a semaphore.
     let kernelWaits = Atomic<Int>(0)
+    /// Where what must outlive a kill is written.
+    let state: StateStore?
 
     /// Prepares a service; nothing runs yet.
     ///
-    /// - Parameter configuration: What the operator decided.
-    public init(configuration: Configuration) {
+    /// - Parameters:
+    ///   - configuration: What the operator decided.
+    ///   - state: Where to write what must outlive a kill, and what a predecessor wrote; without
+    ///     one, nothing outlives the process.
+    public init(configuration: Configuration, state: StateStore? = nil) {
         self.configuration = configuration
+        self.state = state
+        if let state { HolderMark.set(state.mark) }
         // Fencing tokens must not come again after a restart. Seconds, times more grants a second
         // than there can be, stay below what a JSON number holds exactly until the year 2242.
-        registry = Mutex(Registry(firstToken: UInt64(max(0, WallTime.now.seconds)) << 20))
+        // Where the clock was set back, those that were recorded go on.
+        let first = UInt64(max(0, WallTime.now.seconds)) << 20
+        registry = Mutex(Registry(firstToken: first, state: state))
     }
 
     /// Starts what runs in the background.

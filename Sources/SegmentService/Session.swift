@@ -50,6 +50,15 @@ public struct Session: Sendable {
             return word
         }
 
+        /// Makes one of its halves.
+        init(high: UInt64, low: UInt64) {
+            self.high = high
+            self.low = low
+        }
+
+        /// Its halves.
+        var words: (high: UInt64, low: UInt64) { (high, low) }
+
         /// 32 lower-case hexadecimal digits.
         public var description: String { Self.digits(high) + Self.digits(low) }
 

@@ -36,7 +36,7 @@ public struct Segment: ~Copyable, Sendable {
     /// held for longer is held for another purpose, and whoever holds it does not detach.
     private static let patience: Int64 = 10
 
-    private init(name: SegmentName, lock: SegmentLock?, memory: any SegmentMemory) {
+    init(name: SegmentName, lock: SegmentLock?, memory: any SegmentMemory) {
         self.name = name
         self.lock = lock
         self.hold = Hold(memory)
@@ -71,6 +71,15 @@ public struct Segment: ~Copyable, Sendable {
     public static func create(
         _ key: NativeKey, byteCount: Int, mode: AccessMode = .readWrite, permissions: UInt32 = 0o600
     ) throws(SegmentError) -> Segment {
+        try create(
+            key, byteCount: byteCount, mode: mode, permissions: permissions, willName: { _ in })
+    }
+
+    /// Does the same, and tells which file a POSIX segment is just before it gets its name.
+    package static func create(
+        _ key: NativeKey, byteCount: Int, mode: AccessMode = .readWrite,
+        permissions: UInt32 = 0o600, willName: (FileIdentity) -> Void
+    ) throws(SegmentError) -> Segment {
         try key.requireUsable()
         guard byteCount > 0 else {
             throw SegmentError(
@@ -84,7 +93,7 @@ public struct Segment: ~Copyable, Sendable {
             return try create(key, permissions: permissions) { () throws(SystemCallError) in
                 try POSIXMemory.create(
                     named: key.posixName, byteCount: byteCount, mode: mode,
-                    permissions: permissions)
+                    permissions: permissions, willName: willName)
             }
         case .systemV(let projectID):
             let (keyFile, isNew): (KeyFile, Bool)

@@ -19,7 +19,7 @@ public final class SegmentLock: Sendable {
     /// The key of the semaphore; for a legacy key of a segment, the one Qt pairs with it.
     public let key: NativeKey
 
-    private let segmentKey: NativeKey
+    let segmentKey: NativeKey
     private let permissions: UInt32
     private let state = Mutex(State())
 
@@ -209,6 +209,20 @@ public final class SegmentLock: Sendable {
         if state.withLock({ $0.madeIt }) { remove(byForce: false) }
     }
 
+    /// Whether this object made the semaphore, and so removes it in the end.
+    package var isMadeHere: Bool { state.withLock { $0.madeIt } }
+
+    /// Notes that a predecessor of this process made the semaphore.
+    package func adopt() { state.withLock { $0.madeIt = true } }
+
+    /// Keeps a semaphore as one that is held.
+    func keepHeld(_ semaphore: any SegmentSemaphore) {
+        state.withLock {
+            $0.semaphore = semaphore
+            $0.isHeld = true
+        }
+    }
+
     // MARK: Opening
 
     private func open() throws(SegmentError) -> any SegmentSemaphore {
@@ -235,7 +249,7 @@ public final class SegmentLock: Sendable {
         return keep(opened.semaphore, isNew: opened.isNew)
     }
 
-    private func openExisting() throws(SegmentError) -> (any SegmentSemaphore)? {
+    func openExisting() throws(SegmentError) -> (any SegmentSemaphore)? {
         if let semaphore = state.withLock({ $0.semaphore }) { return semaphore }
         try key.requireUsable()
         let semaphore: any SegmentSemaphore
@@ -281,7 +295,7 @@ public final class SegmentLock: Sendable {
         forget(semaphore)
     }
 
-    private func forget(_ semaphore: any SegmentSemaphore) {
+    func forget(_ semaphore: any SegmentSemaphore) {
         state.withLock {
             guard $0.semaphore === semaphore, !$0.isHeld else { return }
             $0 = State()

@@ -12,6 +12,9 @@ protocol SegmentMemory: AnyObject, Sendable {
     /// Whether the segment's name still leads to this memory.
     var hasItsName: Bool { get }
 
+    /// Which kernel object it is, whatever its name leads to.
+    var identity: SegmentIdentity { get }
+
     /// Where the name led when the memory was found by it; `nil` where it was found by number.
     var address: KernelAddress? { get }
 

@@ -46,6 +46,15 @@ protocol SegmentSemaphore: AnyObject, Sendable {
     /// Frees the semaphore whoever holds it.
     func free() throws(SystemCallError)
 
+    /// Makes what a former process took this process's own, if nobody had it since.
+    func resume(after former: FormerHolder) -> Bool
+
+    /// Sets the value that a creator, gone by now, did not come to set.
+    func finishCreation()
+
+    /// Removes the semaphore, and what names it, where nobody uses it as far as the kernel tells.
+    func removeUnlessUsed()
+
     /// Removes the semaphore and what names it.
     ///
     /// - Parameter byForce: Whether a POSIX one goes although others have it open.

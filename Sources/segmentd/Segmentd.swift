@@ -33,7 +33,8 @@ struct Segmentd: ParsableCommand {
         let log = try Log(configuration)
         defer { log.close() }
 
-        let service = SegmentService(configuration: configuration.service)
+        let service = SegmentService(
+            configuration: configuration.service, state: try state.open(log.logger))
         let transport = configuration.server(descriptorLimit: descriptorLimit) {
             log.logger.info("libmicrohttpd: \($0)")
         }
@@ -43,6 +44,7 @@ struct Segmentd: ParsableCommand {
         let api = SegmentAPI(service: service, facts: facts, log: log.access)
         let server = try Server(configuration: transport, handler: api)
         guard service.start() else { throw StartError.failure("cannot start a thread") }
+        if let report = service.recover() { log.tell(report) }
         try server.start()
         let places = server.addresses.map(ListenAddress.url).joined(separator: ", ")
         log.announce("segmentd \(Version.number) listening on \(places)")

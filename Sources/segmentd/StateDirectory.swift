@@ -3,7 +3,8 @@ import Glibc
 /// The directory that belongs to one running server.
 ///
 /// A lock on a file in it keeps out a second server. The kernel gives the lock back however the
-/// process ends. What this server made is removed with the value, if nothing else was put there.
+/// process ends. What this server made, or one before it that was killed, is removed with the value,
+/// if nothing else was put there.
 struct StateDirectory: ~Copyable {
     private let path: String
     private let isNew: Bool
@@ -29,7 +30,7 @@ struct StateDirectory: ~Copyable {
             do throws(StartError) {
                 guard let attempt = try Self.open(path, flags) else { continue }
                 (directory, lock) = attempt
-                self.isNew = isNew
+                self.isNew = Self.note(isNew, in: lock)
                 return
             } catch {
                 if isNew { _ = unsafe rmdir(path) }
@@ -40,6 +41,7 @@ struct StateDirectory: ~Copyable {
     }
 
     deinit {
+        _ = unsafe unlinkat(directory, Self.stateName, 0)
         _ = unsafe unlinkat(directory, Self.lockName, 0)
         if isNew { _ = unsafe rmdir(path) }
         close(lock)
@@ -47,6 +49,19 @@ struct StateDirectory: ~Copyable {
     }
 
     private static let lockName = "lock"
+    private static let stateName = "state"
+
+    /// The file for what must outlive a kill.
+    var statePath: String { "\(path)/\(Self.stateName)" }
+
+    /// Whether the directory was made by this server, or by one before that left a note of it.
+    private static func note(_ isNew: Bool, in lock: CInt) -> Bool {
+        var note = UInt8(ascii: "1")
+        guard isNew else { return unsafe pread(lock, &note, 1, 0) == 1 }
+        // Where there is no room for it, the next server leaves an empty directory at worst.
+        _ = unsafe pwrite(lock, &note, 1, 0)
+        return true
+    }
 
     /// Opens and locks a directory; nil if it went away meanwhile.
     private static func open(

@@ -46,6 +46,8 @@ int csharedmemory_file_system(const char *path, int64_t *kind, int64_t *size, in
 
 /// Copies, and answers 0, or EFAULT when a page of either side is not there any more.
 int csharedmemory_copy(void *to, const void *from, size_t byte_count);
+/// Stores a word in one step, and answers as above.
+int csharedmemory_store(void *word, uint64_t value);
 
 // MARK: The semaphores behind sem_open, in a mapping of ours. Answers are 0 or an error number:
 // EAGAIN (not free), ETIMEDOUT, EFAULT (a peer truncated the file).
@@ -54,11 +56,15 @@ int csharedmemory_copy(void *to, const void *from, size_t byte_count);
 size_t csharedmemory_semaphore_size(void);
 /// Fills `bytes` with a semaphore that processes share.
 int csharedmemory_semaphore_initialise(void *bytes, unsigned value);
-int csharedmemory_semaphore_try(void *semaphore);
+/// Takes the semaphore, and in the same step leaves a mark in it that tells by whom; 0 leaves none.
+int csharedmemory_semaphore_try(void *semaphore, uint32_t mark);
 /// Waits until an instant of CLOCK_MONOTONIC.
-int csharedmemory_semaphore_wait(void *semaphore, const struct timespec *deadline);
+int csharedmemory_semaphore_wait(void *semaphore, uint32_t mark, const struct timespec *deadline);
 int csharedmemory_semaphore_post(void *semaphore);
-/// The value and the number of processes that wait (one that was killed stays counted).
-int csharedmemory_semaphore_state(void *semaphore, unsigned *value, unsigned *waiters);
+/// Gives back what was taken with this mark; EPERM when that is not how it stands.
+int csharedmemory_semaphore_post_for(void *semaphore, uint32_t mark);
+/// The value, the number of processes that wait (one that was killed stays counted), and the mark.
+int csharedmemory_semaphore_state(void *semaphore, unsigned *value, unsigned *waiters,
+                                  uint32_t *mark);
 
 #endif

@@ -20,11 +20,14 @@ final class POSIXMemory: SegmentMemory {
 
     /// Makes a segment whose pages are all reserved, so that a full file system is an error now
     /// and not a fault on first touch.
-    static func create(named name: String, byteCount: Int, mode: AccessMode, permissions: UInt32)
-        throws(SystemCallError) -> POSIXMemory
-    {
+    static func create(
+        named name: String, byteCount: Int, mode: AccessMode, permissions: UInt32,
+        willName: (FileIdentity) -> Void
+    ) throws(SystemCallError) -> POSIXMemory {
         var mapping: Mapping?
-        let file = try SharedMemoryFile.create(named: name, permissions: permissions) {
+        let file = try SharedMemoryFile.create(
+            named: name, permissions: permissions, willName: willName
+        ) {
             (descriptor) throws(SystemCallError) in
             while true {
                 let number = posix_fallocate(descriptor.rawValue, 0, byteCount)
@@ -64,6 +67,19 @@ final class POSIXMemory: SegmentMemory {
 
     func currentByteCount() throws(SystemCallError) -> Int {
         try file.descriptor.status().byteCount
+    }
+
+    var identity: SegmentIdentity { .file(file.identity) }
+
+    /// Attaches to one file and no other, by the name it has or has not.
+    static func reattach(named name: String, identity: FileIdentity, mode: AccessMode)
+        throws(SystemCallError) -> POSIXMemory
+    {
+        let memory = try attach(named: name, mode: mode)
+        guard memory.file.identity == identity else {
+            throw SystemCallError(call: "open", number: ENOENT)
+        }
+        return memory
     }
 
     var address: KernelAddress? { .posix(Array(file.name.utf8)) }

@@ -61,7 +61,7 @@ final class POSIXSemaphore: SegmentSemaphore {
     }
 
     func tryWait() throws(SystemCallError) -> Bool {
-        let number = unsafe csharedmemory_semaphore_try(mapping.base)
+        let number = unsafe csharedmemory_semaphore_try(mapping.base, HolderMark.current)
         if number == EAGAIN { return false }
         try Self.require(number, of: "sem_trywait")
         return true
@@ -69,7 +69,7 @@ final class POSIXSemaphore: SegmentSemaphore {
 
     func wait(until deadline: MonotonicInstant) throws(SystemCallError) -> Bool {
         var time = deadline.timeSpecification
-        let number = unsafe csharedmemory_semaphore_wait(mapping.base, &time)
+        let number = unsafe csharedmemory_semaphore_wait(mapping.base, HolderMark.current, &time)
         if number == ETIMEDOUT { return false }
         try Self.require(number, of: "sem_clockwait")
         return true
@@ -88,13 +88,13 @@ final class POSIXSemaphore: SegmentSemaphore {
         throw SystemCallError(call: call, number: number == EFAULT ? EIDRM : number)
     }
 
-    private func state() -> (value: UInt32, waiters: UInt32)? {
+    private func state() -> (value: UInt32, waiters: UInt32, mark: UInt32)? {
         var value: UInt32 = 0
         var waiters: UInt32 = 0
-        guard unsafe csharedmemory_semaphore_state(mapping.base, &value, &waiters) == 0 else {
-            return nil
-        }
-        return (value, waiters)
+        var mark: UInt32 = 0
+        guard unsafe csharedmemory_semaphore_state(mapping.base, &value, &waiters, &mark) == 0
+        else { return nil }
+        return (value, waiters, mark)
     }
 
     var isCurrent: Bool { file.hasItsName }
@@ -132,6 +132,23 @@ final class POSIXSemaphore: SegmentSemaphore {
     func free() throws(SystemCallError) {
         if !(try isFree()) { try post() }
     }
+
+    // The mark was set in the step that took it, and goes in the step that gives it back.
+    func resume(after former: FormerHolder) -> Bool {
+        guard file.hasItsName, let state = state() else { return false }
+        return state.value == 0 && state.mark == former.mark
+    }
+
+    /// Gives back what a process with a mark, gone by now, had taken.
+    ///
+    /// - Returns: Whether it had.
+    func giveBack(for mark: UInt32) -> Bool {
+        unsafe csharedmemory_semaphore_post_for(mapping.base, mark) == 0
+    }
+
+    func finishCreation() {}  // it got its name whole
+
+    func removeUnlessUsed() { _ = file.removeUnlessUsed() }
 
     // Qt would take the name away, and whoever came next would lock another semaphore than those who
     // stayed. Here the name stays as long as the segment's does.

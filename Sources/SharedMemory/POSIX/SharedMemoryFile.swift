@@ -23,11 +23,12 @@ struct SharedMemoryFile: ~Copyable, Sendable {
     static func path(_ name: String) -> String { "\(directory)/\(name)" }
 
     /// Makes a file and gives it its name once `prepare` has filled it, so that nobody ever opens
-    /// half of one.
+    /// half of one. `willName` is told which file it is just before.
     ///
     /// Nothing is left when that fails.
     static func create(
         named name: String, permissions: UInt32,
+        willName: (FileIdentity) -> Void = { _ in },
         prepare: (borrowing FileDescriptor) throws(SystemCallError) -> Void
     ) throws(SystemCallError) -> SharedMemoryFile {
         let descriptor = FileDescriptor(
@@ -35,12 +36,13 @@ struct SharedMemoryFile: ~Copyable, Sendable {
                 unsafe csharedmemory_open_unnamed(directory, permissions)
             })
         try prepare(descriptor)
+        let identity = try descriptor.status().identity
+        willName(identity)
         try systemCall("linkat") {
             unsafe linkat(
                 AT_FDCWD, "/proc/self/fd/\(descriptor.rawValue)", AT_FDCWD, path(name),
                 AT_SYMLINK_FOLLOW)
         }
-        let identity = try descriptor.status().identity
         return SharedMemoryFile(name: name, descriptor: descriptor, identity: identity)
     }
 

@@ -65,6 +65,26 @@ final class SystemVMemory: SegmentMemory {
             identifier: identifier, keyFile: keyFile, mapping: mapping, mode: mode)
     }
 
+    /// Attaches to one segment and no other, under the key it was found by or none any more.
+    static func reattach(
+        identifier: CInt, key: key_t, keyFile: KeyFile?, mode: AccessMode
+    ) throws(SystemCallError) -> SystemVMemory {
+        let memory = try attach(identifier: identifier, keyFile: keyFile, mode: mode)
+        let status = try memory.status()
+        // The key goes with the name.
+        guard status.key == key || status.isMarkedForRemoval else {
+            throw SystemCallError(call: "shmget", number: ENOENT)
+        }
+        guard status.attachCount > 1 || !status.isMarkedForRemoval else {
+            throw SystemCallError(call: "shmat", number: ENOENT)
+        }
+        return memory
+    }
+
+    var identity: SegmentIdentity {
+        .systemV(identifier: identifier, key: keyFile?.key ?? (try? status().key) ?? 0)
+    }
+
     var baseAddress: UnsafeRawPointer { unsafe UnsafeRawPointer(mapping.base) }
     var mutableBaseAddress: UnsafeMutableRawPointer { unsafe mapping.base }
 

@@ -48,11 +48,15 @@ final class SystemVSemaphore: SegmentSemaphore {
 
     /// Sets the value that a creator died before setting: no operation was ever made, nobody's
     /// process number is on it, and it is older than any creator takes.
-    private func finishAbandonedCreation() {
+    private func finishAbandonedCreation() { finishCreation(olderThan: 1) }
+
+    func finishCreation() { finishCreation(olderThan: .min) }
+
+    private func finishCreation(olderThan seconds: Int64) {
         var lastOperation: Int64 = 0
         var lastChange: Int64 = 0
         guard unsafe csharedmemory_semctl_times(identifier, &lastOperation, &lastChange) == 0,
-            lastOperation == 0, WallTime.now.seconds - lastChange > 1,
+            lastOperation == 0, WallTime.now.seconds - lastChange > seconds,
             csharedmemory_semctl_last_pid(identifier) == 0,
             csharedmemory_semctl_value(identifier) == 0
         else { return }
@@ -130,6 +134,22 @@ final class SystemVSemaphore: SegmentSemaphore {
 
     func free() throws(SystemCallError) {
         try systemCall("semctl") { csharedmemory_semctl_set_value(identifier, 1) }
+    }
+
+    // The kernel gave it back in the dead process's name, whose number stands there until somebody
+    // takes it: then the lock had another holder, and the former one has lost it. The number of a
+    // process in another namespace reads 0.
+    func resume(after former: FormerHolder) -> Bool {
+        let last = csharedmemory_semctl_last_pid(identifier)
+        guard keyFile.standing != .replaced, last == 0 || former.processes.contains(last) else {
+            return false
+        }
+        return (try? tryWait()) == true
+    }
+
+    func removeUnlessUsed() {
+        guard csharedmemory_semctl_value(identifier) > 0, !hasWaiters() else { return }
+        remove(byForce: false)
     }
 
     // As Qt's destructor does. The next of those who stay finds it gone, makes it anew, and by that

@@ -1,0 +1,339 @@
+import Glibc
+public import SharedMemory
+import Synchronization
+
+/// Writes what must outlive a kill to the state file.
+///
+/// Every function but ``take(_:)`` and ``prepare(_:)``, which may make the file larger, is a few
+/// stores into memory and makes no system call. ``StateLayout`` tells how the file is made, and who
+/// owns its parts.
+public final class StateStore: Sendable {
+    private let file: MappedFile
+    private let space: Mutex<Space>
+    /// Held while the file grows, and for nothing else.
+    private let growth = Mutex(())
+    private let lastSerial: Atomic<UInt64>
+    private let isWhole = Atomic(true)
+    /// What was read when it was opened, until somebody recovers from it.
+    private let found: Mutex<StateImage?>
+    private let head: [UInt64]
+
+    /// What this server leaves in POSIX semaphores that it takes.
+    let mark: UInt32
+    /// The largest fencing token that was ever given, as far as it is known.
+    let lastToken: FencingToken
+    /// What was wrong with the file, or why it was set aside, in a sentence each.
+    public let remarks: [String]
+
+    /// Opens the state file, or makes one.
+    ///
+    /// A file of another boot, another IPC namespace or another /dev/shm tells of nothing that
+    /// still is, and starts empty; so does one whose head cannot be read. Of the fencing tokens it
+    /// is remembered all the same how far they had come.
+    ///
+    /// - Parameter path: The file, in a directory that only this user can write to and of which
+    ///   this process has the lock.
+    /// - Throws: ``SystemCallError`` when the file can be neither opened nor made.
+    public init(_ path: String) throws(SystemCallError) {
+        file = try MappedFile(path, byteLimit: StateLayout.byteLimit)
+        let words = file.words()
+        var image = StateImage(words)
+        var remarks: [String] = []
+        let host = HostIdentity.current.words
+        lastToken = image?.head.lastToken ?? 0
+        if image == nil, !words.allSatisfy({ $0 == 0 }) {
+            remarks.append("the state file \(path) is damaged; starting without what it held")
+        } else if let known = image, known.head.host != host {
+            remarks.append("the state of another boot or another place is discarded")
+            image = nil
+        }
+        if let count = image?.damaged.count, count > 0 {
+            remarks.append("\(count) damaged records of the state file are left out")
+        }
+        self.remarks = remarks
+        mark = image?.head.mark ?? .random(in: 1 ... .max)
+        space = Mutex(image.map { Space($0) } ?? Space())
+        lastSerial = Atomic(image?.segments.map(\.1.serial).max() ?? 0)
+        let fixed = host + [UInt64(mark)]
+        head = fixed + [StateImage.Head.checksum(fixed)]
+        let isNew = image == nil
+        found = Mutex(image)
+        if isNew {
+            try file.clear()
+            // Where there is no room now, there may be when the first session comes.
+            _ = try? growth.withLock { (_) throws(SystemCallError) in try begin() }
+        }
+        // What text a damaged record had is free already, or another's.
+        for (slot, kind) in image?.damaged ?? [] { free(slot, kind) }
+        storeHead(UInt64(getpid()), at: StateLayout.Head.process)
+    }
+
+    /// Writes the head of a new file.
+    private func begin() throws(SystemCallError) {
+        try file.grow(to: StateLayout.headWordCount * 8)
+        file.write(head, at: StateLayout.Head.host)
+        file.store(lastToken, at: StateLayout.Head.lastToken)
+        file.store(UInt64(getpid()), at: StateLayout.Head.process)
+        file.store(StateLayout.magic, at: StateLayout.Head.magic)
+    }
+
+    /// Hands over what was found, once.
+    func takeFound() -> StateImage? {
+        found.withLock { image in
+            defer { image = nil }
+            return image
+        }
+    }
+
+    /// Notes that what a predecessor left has been dealt with.
+    func endRecovery() {
+        storeHead(UInt64(getpid()), at: StateLayout.Head.formerProcess)
+    }
+
+    /// Whether every store has reached the file.
+    public var isIntact: Bool { isWhole.load(ordering: .relaxed) }
+
+    // MARK: Head
+
+    /// Notes that the server lives.
+    func beat(_ now: MonotonicInstant) {
+        storeHead(UInt64(now.nanoseconds), at: StateLayout.Head.lastAlive)
+    }
+
+    /// Notes a fencing token before anybody is told of it.
+    func note(_ token: FencingToken) { storeHead(token, at: StateLayout.Head.lastToken) }
+
+    private func storeHead(_ word: UInt64, at index: Int) {
+        guard file.byteCount >= StateLayout.headWordCount * 8 else { return }
+        check(file.store(word, at: index))
+    }
+
+    // MARK: Slots
+
+    /// Takes a free slot; makes the file larger where there is none.
+    ///
+    /// - Throws: ``SystemCallError`` when there is no room for that.
+    func take(_ kind: StateKind) throws(SystemCallError) -> StateSlot {
+        while true {
+            if let number = space.withLock({ $0.free[Int(kind.rawValue)].popLast() }) {
+                return StateSlot(number: number)
+            }
+            try growth.withLock { (_) throws(SystemCallError) in try grow(for: kind) }
+        }
+    }
+
+    private func grow(for kind: StateKind) throws(SystemCallError) {
+        let chunk = space.withLock { space -> Int? in
+            guard space.free[Int(kind.rawValue)].isEmpty else { return nil }
+            return space.chunks.firstIndex(of: nil) ?? space.chunks.count
+        }
+        guard let chunk else { return }  // another thread was here first
+        guard chunk < StateLayout.chunkLimit else {
+            throw SystemCallError(call: "posix_fallocate", number: ENOSPC)
+        }
+        if file.byteCount < StateLayout.headWordCount * 8 { try begin() }
+        let start = StateLayout.chunkIndex(chunk)
+        try file.grow(to: max(file.byteCount, (start + StateLayout.chunkWordCount) * 8))
+        check(
+            file.write([UInt64](repeating: 0, count: StateLayout.chunkWordCount), at: start)
+                && file.store(StateLayout.chunkMark(kind), at: start))
+        space.withLock { space in
+            if chunk == space.chunks.count { space.chunks.append(nil) }
+            space.add(chunk, kind)
+        }
+    }
+
+    /// Puts a record into a slot, with its text.
+    func write(_ record: some StateRecord, _ text: StateText = .none, at slot: StateSlot) {
+        guard slot != .none else { return }
+        let kind = type(of: record).kind
+        let words = record.words(text)
+        let index = slot.index(kind)
+        check(file.write(words, at: index) && file.store(kind.commitWord(words), at: index))
+    }
+
+    /// Ends a record and frees its slot.
+    func release(_ slot: StateSlot, _ kind: StateKind) {
+        guard slot != .none else { return }
+        let index = slot.index(kind)
+        let text = kind.textWord.map { StateText(word: file.read(at: index + $0, count: 1)[0]) }
+        let wasWritten = file.read(at: index, count: 1)[0] != 0
+        free(slot, kind)
+        if let text, wasWritten { release(text) }
+    }
+
+    private func free(_ slot: StateSlot, _ kind: StateKind) {
+        check(file.store(0, at: slot.index(kind)))
+        space.withLock { $0.free[Int(kind.rawValue)].append(slot.number) }
+    }
+
+    /// A record that is ready to be written.
+    struct Prepared<Record: StateRecord>: Sendable {
+        var record: Record
+        let text: StateText
+        let slot: StateSlot
+    }
+
+    /// Takes what a record needs.
+    ///
+    /// - Throws: ``SystemCallError`` when there is no room; nothing is taken then.
+    func prepare<Record: StateRecord>(_ record: Record) throws(SystemCallError) -> Prepared<Record> {
+        let slot = try take(Record.kind)
+        do throws(SystemCallError) {
+            return Prepared(record: record, text: try write(record.text), slot: slot)
+        } catch {
+            space.withLock { $0.free[Int(Record.kind.rawValue)].append(slot.number) }
+            throw error
+        }
+    }
+
+    /// Writes a record that was prepared.
+    func commit(_ prepared: Prepared<some StateRecord>) {
+        write(prepared.record, prepared.text, at: prepared.slot)
+    }
+
+    /// Gives back what was taken for a record that is not to be written.
+    func discard<Record: StateRecord>(_ prepared: Prepared<Record>) {
+        release(prepared.text)
+        space.withLock { $0.free[Int(Record.kind.rawValue)].append(prepared.slot.number) }
+    }
+
+    // MARK: Texts
+
+    private func write(_ text: String?) throws(SystemCallError) -> StateText {
+        guard let text, !text.isEmpty else { return .none }
+        let bytes = Array(text.utf8)
+        guard bytes.count <= StateText.byteLimit else {
+            throw SystemCallError(call: "write", number: ENAMETOOLONG)
+        }
+        let checksum = UInt64(StateText.checksum(of: bytes)) << 32
+        var next = StateSlot.none
+        // From the end, so that each piece knows the next.
+        let starts = stride(from: 0, to: bytes.count, by: StateText.bytesPerPiece)
+        for start in starts.reversed() {
+            do throws(SystemCallError) {
+                let piece = try take(.text)
+                let part = bytes[start..<min(start + StateText.bytesPerPiece, bytes.count)]
+                let words = [checksum | UInt64(next.number)] + StateText.words(of: part)
+                check(file.write(words, at: piece.index(.text)))
+                next = piece
+            } catch {
+                releasePieces(from: next)
+                throw error
+            }
+        }
+        return StateText(first: next, byteCount: bytes.count)
+    }
+
+    private func release(_ text: StateText) {
+        if !text.isNone { releasePieces(from: text.first) }
+    }
+
+    private func releasePieces(from first: StateSlot) {
+        var next = first
+        let count = space.withLock { $0.chunks.count }
+        while next != .none, next.chunk < count {
+            let piece = next
+            next = StateSlot(
+                number: UInt32(
+                    truncatingIfNeeded: file.read(at: piece.index(.text), count: 1)[0]))
+            space.withLock { $0.free[Int(StateKind.text.rawValue)].append(piece.number) }
+        }
+    }
+
+    // MARK: What changes while a record lives
+
+    /// Notes when a session expires: the distant future while it is held.
+    func setExpiry(_ instant: MonotonicInstant, of session: StateSlot) {
+        guard session != .none else { return }
+        check(
+            file.store(
+                UInt64(bitPattern: instant.nanoseconds),
+                at: session.index(.session) + SessionState.expiryWord))
+    }
+
+    /// A number for a segment that none had before.
+    func nextSerial() -> UInt64 { lastSerial.add(1, ordering: .relaxed).newValue }
+
+    /// Notes what becomes of a segment without attachments, and whether its lock is of our making.
+    func setFlags(_ ending: LastDetach, isLockMadeHere: Bool, of segment: StateSlot) {
+        guard segment != .none else { return }
+        check(
+            file.store(
+                SegmentState.flags(ending, isLockMadeHere),
+                at: segment.index(.segment) + SegmentState.flagsWord))
+    }
+
+    /// Gives a segment another name.
+    ///
+    /// - Throws: ``SystemCallError`` when there is no room; then it keeps the one it had.
+    func rename(_ segment: StateSlot, to name: SegmentName) throws(SystemCallError) {
+        guard segment != .none, let word = StateKind.segment.textWord else { return }
+        let index = segment.index(.segment) + word
+        let former = StateText(word: file.read(at: index, count: 1)[0])
+        check(file.store(try write(name.description).word, at: index))
+        release(former)
+    }
+
+    /// Notes who holds a segment's lock, which nobody did.
+    func setHolder(_ holder: LockHolder, of segment: StateSlot) {
+        guard segment != .none else { return }
+        let index = segment.index(.segment)
+        let words = [
+            holder.session.words.high, holder.session.words.low,
+            UInt64(bitPattern: holder.acquiredAt.seconds), UInt64(holder.acquiredAt.nanoseconds),
+        ]
+        check(
+            file.write(words, at: index + SegmentState.holderWord)
+                && file.store(holder.token, at: index + SegmentState.tokenWord))
+    }
+
+    /// Notes that nobody holds a segment's lock.
+    func clearHolder(of segment: StateSlot) {
+        guard segment != .none else { return }
+        check(file.store(0, at: segment.index(.segment) + SegmentState.tokenWord))
+    }
+
+    /// Notes which file is about to get the name of a segment that is being created.
+    func setFile(_ identity: FileIdentity, of creation: StateSlot) {
+        guard creation != .none else { return }
+        let index = creation.index(.creation) + CreationState.fileWord
+        check(file.store(identity.device, at: index + 1) && file.store(identity.inode, at: index))
+    }
+
+    private func check(_ isStored: Bool) {
+        if !isStored { isWhole.store(false, ordering: .relaxed) }
+    }
+}
+
+/// Which slots of the file are free.
+private struct Space {
+    /// What each chunk holds; `nil` for one that is not in use.
+    var chunks: [StateKind?] = []
+    /// By kind.
+    var free: [[UInt32]] = Array(repeating: [], count: StateKind.allCases.count + 1)
+
+    init() {}
+
+    /// What is free of a file that was read.
+    init(_ image: StateImage) {
+        var used = image.texts
+        used.formUnion(image.sessions.map(\.0))
+        used.formUnion(image.segments.map(\.0))
+        used.formUnion(image.attachments.map(\.0))
+        used.formUnion(image.creations.map(\.0))
+        used.formUnion(image.damaged.map(\.0))
+        for (chunk, kind) in image.chunks.enumerated() {
+            chunks.append(nil)
+            if let kind { add(chunk, kind, but: used) }
+        }
+    }
+
+    mutating func add(_ chunk: Int, _ kind: StateKind, but used: Set<StateSlot> = []) {
+        chunks[chunk] = kind
+        for place in (0..<kind.slotsPerChunk).reversed() {
+            let slot = StateSlot(chunk: chunk, place: place)
+            if !used.contains(slot) { free[Int(kind.rawValue)].append(slot.number) }
+        }
+    }
+}
