@@ -43,7 +43,7 @@ struct Registry {
     private static let plainKeyLimit = 4096
 
     /// - Parameter firstToken: A number above every fencing token given before.
-    init(firstToken: FencingToken, state: StateStore?) {
+    init(firstToken: FencingToken, state: StateStore? = nil) {
         lastToken = max(firstToken, state?.lastToken ?? 0)
         self.state = state
     }
@@ -260,7 +260,7 @@ struct SessionRecord {
     }
 
     /// Lets the session live for its time to live from now.
-    mutating func renew(now: MonotonicInstant, _ state: StateStore?) {
+    mutating func renew(now: MonotonicInstant, _ state: StateStore? = nil) {
         expiresAt = expiry(after: now)
         // While a stream holds it, that is what the file says.
         if holdCount == 0 { state?.setExpiry(expiresAt, of: slot) }

@@ -112,6 +112,17 @@ def start_server(environment, no_debris):
         start.started.append(one)
         return one
 
+    def restart(one, api=None, **how):
+        """kill -9, and start again with the same state; `api` follows to the new address."""
+        one.crash()
+        again = one.restart(**how)
+        start.started.append(again)
+        if api is not None:
+            api.close()
+            api.address = again.address
+        return again
+
+    start.restart = restart
     start.started = []
     yield start
     for one in start.started:

@@ -203,7 +203,8 @@ extension Entry {
         let address: KernelAddress =
             switch record.identity {
             case .file: shared.segment.address ?? .posix([])
-            case .systemV(let identifier, let key): key == 0 ? .identifier(identifier) : .systemV(key)
+            case .systemV(let identifier, let key):
+                key == 0 ? .identifier(identifier) : .systemV(key)
             }
         self.init(
             address: address, name: record.name, byteCount: shared.segment.byteCount,

@@ -34,15 +34,20 @@ public final class StateStore: Sendable {
     /// - Parameter path: The file, in a directory that only this user can write to and of which
     ///   this process has the lock.
     /// - Throws: ``SystemCallError`` when the file can be neither opened nor made.
-    public init(_ path: String) throws(SystemCallError) {
-        file = try MappedFile(path, byteLimit: StateLayout.byteLimit)
+    public convenience init(_ path: String) throws(SystemCallError) {
+        try self.init(MappedFile(path, byteLimit: StateLayout.byteLimit))
+    }
+
+    /// Opens the state in a file that is open already.
+    init(_ file: MappedFile) throws(SystemCallError) {
+        self.file = file
         let words = file.words()
         var image = StateImage(words)
         var remarks: [String] = []
         let host = HostIdentity.current.words
         lastToken = image?.head.lastToken ?? 0
         if image == nil, !words.allSatisfy({ $0 == 0 }) {
-            remarks.append("the state file \(path) is damaged; starting without what it held")
+            remarks.append("the state file is damaged; starting without what it held")
         } else if let known = image, known.head.host != host {
             remarks.append("the state of another boot or another place is discarded")
             image = nil
@@ -177,7 +182,8 @@ public final class StateStore: Sendable {
     /// Takes what a record needs.
     ///
     /// - Throws: ``SystemCallError`` when there is no room; nothing is taken then.
-    func prepare<Record: StateRecord>(_ record: Record) throws(SystemCallError) -> Prepared<Record> {
+    func prepare<Record: StateRecord>(_ record: Record) throws(SystemCallError) -> Prepared<Record>
+    {
         let slot = try take(Record.kind)
         do throws(SystemCallError) {
             return Prepared(record: record, text: try write(record.text), slot: slot)

@@ -84,7 +84,8 @@ package struct CreationNotes: Hashable, Sendable {
         case .posix:
             hadKeyFile = false
             hadLockFile =
-                SharedMemoryFile.identity(named: POSIXSemaphore.fileName(for: lock.posixName)) != nil
+                SharedMemoryFile.identity(named: POSIXSemaphore.fileName(for: lock.posixName))
+                != nil
         case .systemV, .windows:
             hadKeyFile = FileStatus(atPath: key.value) != nil
             hadLockFile = FileStatus(atPath: lock.value) != nil
@@ -104,7 +105,8 @@ package struct CreationNotes: Hashable, Sendable {
         lock.finishCreation(hadFile: hadLockFile)
         switch key.type {
         case .posix:
-            if let file, let segment = try? SharedMemoryFile.open(named: key.posixName, mode: .readOnly),
+            if let file,
+                let segment = try? SharedMemoryFile.open(named: key.posixName, mode: .readOnly),
                 segment.identity == file
             {
                 _ = segment.removeUnlessUsed()

@@ -17,14 +17,21 @@ package final class MappedFile: @unchecked Sendable {
     private let descriptor: FileDescriptor
     private let mapping: Mapping
     private let reserved = Atomic(0)
+    /// Told of each write before it is made; for tests of what a kill leaves.
+    private let onWrite: (@Sendable (_ index: Int, _ words: [UInt64]) -> Void)?
 
     /// Opens a file, made if there is none, and maps as much address space as it may ever need.
     ///
     /// - Parameters:
     ///   - path: The file; a symbolic link is not followed.
     ///   - byteLimit: How large it may become.
+    ///   - onWrite: Told of each write before it is made.
     /// - Throws: ``SystemCallError``.
-    package init(_ path: String, byteLimit: Int) throws(SystemCallError) {
+    package init(
+        _ path: String, byteLimit: Int,
+        onWrite: (@Sendable (_ index: Int, _ words: [UInt64]) -> Void)? = nil
+    ) throws(SystemCallError) {
+        self.onWrite = onWrite
         descriptor = FileDescriptor(
             owning: try systemCall("open") {
                 unsafe open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0o600)
@@ -96,6 +103,7 @@ package final class MappedFile: @unchecked Sendable {
     @discardableResult
     package func write(_ words: [UInt64], at index: Int) -> Bool {
         precondition(index >= 0 && (index + words.count) * 8 <= byteCount)
+        onWrite?(index, words)
         return unsafe words.withUnsafeBytes { unsafe mapping.copy($0, to: index * 8) }
     }
 
@@ -105,6 +113,7 @@ package final class MappedFile: @unchecked Sendable {
     @discardableResult
     package func store(_ word: UInt64, at index: Int) -> Bool {
         precondition(index >= 0 && (index + 1) * 8 <= byteCount)
+        onWrite?(index, [word])
         return unsafe csharedmemory_store(mapping.base + index * 8, word) == 0
     }
 

@@ -42,6 +42,7 @@ class Server:
         """`wrapper` is a command that ends in executing the program, such as `unshare --mount`."""
         self.log_file = tempfile.TemporaryFile()
         self.state = state or tempfile.mkdtemp(prefix="segmentd-state-")
+        self.start = (environment, arguments, wrapper, listen)
         listeners = [part for place in listen for part in ("--listen", place)]
         binary = [program() if self.program is None else self.program]
         command = [*wrapper, *filter(None, binary), *listeners, "--state-dir", self.state, *arguments]
@@ -102,7 +103,18 @@ class Server:
         shutil.rmtree(self.state, ignore_errors=True)
 
     def kill(self):
+        self.crash()
+        shutil.rmtree(self.state, ignore_errors=True)
+
+    def crash(self):
+        """kill -9; the state directory stays."""
         if self.is_running:
             self.process.kill()
             self.process.wait(5)
-        shutil.rmtree(self.state, ignore_errors=True)
+
+    def restart(self, environment=None, wrapper=None):
+        """Start the program again on the state directory of this one, which has ended."""
+        assert not self.is_running
+        usual, arguments, usual_wrapper, listen = self.start
+        return Server(environment or usual, arguments, self.state,
+                      usual_wrapper if wrapper is None else wrapper, listen)

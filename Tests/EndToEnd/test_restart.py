@@ -1,0 +1,386 @@
+"""kill -9 of the server, and what the next one with the same state directory makes of it."""
+import os
+import time
+
+import pytest
+
+from harness import kernel
+from harness.client import Api
+from harness.server import Server, run
+from harness.waiting import wait_until
+
+
+@pytest.fixture
+def crash(start_server):
+    """A server of the test's own, its client, and a function that kills and restarts it."""
+    server = start_server()
+    api = Api(server.address)
+
+    def restart(**how):
+        crash.server = start_server.restart(crash.server, api, **how)
+        return crash.server
+
+    crash = restart
+    crash.server, crash.api, crash.start = server, api, start_server
+    yield crash
+    api.end_sessions()
+    api.close()
+
+
+def milliseconds(rfc3339):
+    whole, fraction = rfc3339.rstrip("Z").split(".")
+    import calendar
+    return calendar.timegm(time.strptime(whole, "%Y-%m-%dT%H:%M:%S")) * 1000 + int(fraction)
+
+
+# Sessions
+
+def test_a_session_lives_on_under_its_id(crash):
+    session = crash.api.session(name="caf\u00e9 \u2615", ttl_ms=30000, bind="connection")
+    crash()
+    body = crash.api.get(session.href, expect=200).json
+    for member in ("id", "name", "bind", "ttl_ms", "created_at", "attachments"):
+        assert body.get(member) == session.body.get(member), member
+
+
+def test_the_time_the_server_was_away_is_given_back(crash):
+    session = crash.api.session(ttl_ms=3000)
+    idle = crash.api.session(ttl_ms=700)
+    crash.server.crash()
+    time.sleep(1.0)
+    crash()
+    listed = crash.api.get("/v1/sessions", expect=200).json["sessions"]
+    by_id = {one["id"]: one for one in listed}
+    left = milliseconds(by_id[session.id[:8]]["expires_at"]) - time.time() * 1000
+    assert 1500 < left <= 3000
+    # Away for longer than its time to live, it gets no more than that once again.
+    wait_until(lambda: crash.api.get(idle.href, expect=None).status == 410
+               or not time.sleep(0.8), 10, "the end of a session that nobody renews")
+
+
+def test_a_session_that_nobody_could_renew_in_time_is_over(crash):
+    session = crash.api.session(ttl_ms=100)
+    other = crash.api.session(ttl_ms=60000)
+    crash.server.crash()
+    time.sleep(0.7)
+    crash()
+    crash.api.get(other.href, expect=200)
+    assert crash.api.get(session.href).code == "session-gone"
+
+
+def test_a_held_session_has_its_whole_time_to_come_back(crash):
+    session = crash.api.session(ttl_ms=600, bind="connection")
+    stream = crash.api.stream(session.href + "/hold")
+    time.sleep(1.0)  # longer than its time to live, were it not held
+    crash()
+    stream.close()
+    crash.api.get(session.href, expect=200)
+    wait_until(lambda: len(crash.api.get("/v1/sessions").json["sessions"]) == 0, 10,
+               "the expiry of a session whose connection died with the server")
+
+
+# Attachments
+
+def test_attachments_are_back_with_bytes_and_modes(crash, name):
+    writer, reader = crash.api.session(), crash.api.session()
+    writer.create(name, 5000)
+    writer.write(name, b"kept", offset=4000)
+    reader.attach(name, mode="read_only")
+    before = [writer.attachment(name).json, reader.attachment(name).json]
+    crash()
+    assert [writer.attachment(name).json, reader.attachment(name).json] == before
+    assert reader.read(name, offset=4000, length=4).body == b"kept"
+    reader.write(name, b"x", offset=0, expect=(403, "read-only-attachment"))
+    writer.write(name, b"more", offset=4000)
+    if not name.is_posix:
+        assert name.attachments() == 1
+    body = crash.api.segment(name).json
+    assert (body["sessions"], body["origin"]) == (2, "service")
+    assert not writer.detach(name).json["destroyed"]
+    assert reader.detach(name).json["destroyed"]
+    assert not name.exists()
+
+
+def test_a_recovered_segment_goes_with_its_last_session(crash, name):
+    session = crash.api.session()
+    session.create(name)
+    session.lock(name)
+    crash()
+    crash()
+    released = session.end().json["released"]
+    assert released == [{"segment": name.id, "unlocked": True, "destroyed": True}]
+    assert not name.exists()
+
+
+def test_what_is_to_be_kept_is_kept(crash, name, no_debris):
+    session = crash.api.session(ttl_ms=100)
+    session.create(name, on_last_detach="keep")
+    crash.server.crash()
+    time.sleep(0.5)
+    crash()
+    assert crash.api.get(session.href).code == "session-gone"
+    assert name.exists()
+    crash.api.delete(name.href, query={"force": "true"}, expect=204)
+
+
+def test_a_segment_whose_last_session_expired_meanwhile_is_destroyed(crash, name):
+    session = crash.api.session(ttl_ms=100)
+    session.create(name)
+    session.lock(name)
+    crash.server.crash()
+    time.sleep(0.5)
+    assert name.exists()
+    crash()
+    wait_until(lambda: not name.exists(), 5)
+
+
+def test_a_segment_that_a_peer_destroyed_meanwhile_is_gone_and_no_other(crash, name, peer):
+    session = crash.api.session()
+    session.create(name, 64)
+    crash.server.crash()
+    qt = peer.segment(name)
+    if name.is_posix:
+        os.unlink(name.memory_file)
+        os.unlink(name.lock_file)
+    else:
+        qt.attach()
+        assert qt.detach()
+    crash()
+    session.attachment(name, expect=(404, "not-found"))
+    assert crash.api.get(session.href).json["attachments"] == []
+    qt.create(128)
+    session.attachment(name, expect=(409, "not-attached"))
+    session.read(name, expect=(409, "not-attached"))
+    crash()
+    session.attachment(name, expect=(409, "not-attached"))
+    assert name.size() == 128
+    if name.is_posix:
+        session.attach(name)
+        qt.detach()
+        session.detach(name)
+    else:
+        assert qt.detach()
+
+
+def test_a_segment_that_a_peer_made_anew_is_another(crash, name, peer):
+    session = crash.api.session()
+    session.create(name, 64)
+    crash.server.crash()
+    qt = peer.segment(name)
+    if name.is_posix:
+        os.unlink(name.memory_file)
+    else:
+        qt.attach()
+        qt.detach()
+    qt.create(64).write(b"Qt")
+    crash()
+    session.attachment(name, expect=(409, "not-attached"))
+    assert crash.api.segment(name).json["sessions"] == 0
+    session.end()
+    assert name.exists() and qt.read(0, 2) == b"Qt"
+    cleaner = crash.api.session()
+    cleaner.attach(name)
+    qt.detach()
+    assert cleaner.detach(name).json["destroyed"]
+
+
+def test_a_qt_peer_keeps_the_segment_over_the_restart(crash, name, peer):
+    session = crash.api.session(ttl_ms=200)
+    session.create(name, 64)
+    qt = peer.segment(name).attach()
+    crash.server.crash()
+    time.sleep(0.6)
+    crash()
+    assert crash.api.get(session.href).code == "session-gone"
+    assert qt.write(b"alive").read(0, 5) == b"alive"
+    other = crash.api.session()
+    other.attach(name)
+    qt.detach()
+    assert other.detach(name).json["destroyed"]
+
+
+# Locks
+
+def test_a_lock_is_still_held_by_its_session(crash, name):
+    session, other = crash.api.session(name="holder"), crash.api.session()
+    session.create(name)
+    other.attach(name)
+    before = session.lock(name).json
+    crash()
+    assert crash.api.lock_state(name) == {"state": "session", "session_name": "holder", "waiting": 0}
+    assert session.lock(name).json == before
+    session.write(name, b"mine", offset=0, token=before["fencing_token"])
+    other.lock(name, expect=(423, "locked"))
+    waiting = other.begin_lock(name, 10000)
+    wait_until(lambda: crash.api.lock_state(name)["waiting"] == 1)
+    session.unlock(name)
+    assert waiting.answer(expect=200).json["fencing_token"] > before["fencing_token"]
+    session.write(name, b"late", offset=0, token=before["fencing_token"],
+                  expect=(412, "stale-fencing-token"))
+
+
+def test_qt_waits_for_a_lock_that_outlives_the_server(crash, posix, peer):
+    session = crash.api.session()
+    session.create(posix)
+    qt = peer.segment(posix).attach()
+    session.lock(posix)
+    qt.begin_lock()
+    crash()
+    assert qt.is_waiting(300)
+    session.unlock(posix)
+    qt.await_lock()
+    qt.unlock()
+    qt.detach()
+
+
+def test_a_system_v_lock_that_qt_took_meanwhile_is_lost(crash, systemv, peer):
+    session = crash.api.session()
+    session.create(systemv)
+    qt = peer.segment(systemv).attach()
+    token = session.lock(systemv).json["fencing_token"]
+    crash.server.crash()
+    qt.lock()
+    crash()
+    assert crash.api.lock_state(systemv)["state"] == "external"
+    assert not session.attachment(systemv).json["locked"]
+    session.write(systemv, b"x", offset=0, token=token, expect=(412, "stale-fencing-token"))
+    session.unlock(systemv, expect=(409, "not-locked"))
+    qt.unlock()
+    assert session.lock(systemv).json["fencing_token"] > token
+    session.unlock(systemv)
+    qt.detach()
+
+
+def test_a_system_v_lock_that_qt_had_and_gave_back_meanwhile_is_lost(crash, systemv, peer):
+    session = crash.api.session()
+    session.create(systemv)
+    qt = peer.segment(systemv).attach()
+    token = session.lock(systemv).json["fencing_token"]
+    crash.server.crash()
+    qt.lock()
+    qt.unlock()
+    crash()
+    assert crash.api.lock_state(systemv)["state"] == "free"
+    session.write(systemv, b"x", offset=0, token=token, expect=(412, "stale-fencing-token"))
+    qt.detach()
+
+
+def test_a_lock_whose_session_expired_meanwhile_is_free_for_qt(crash, name, peer):
+    session = crash.api.session(ttl_ms=150)
+    session.create(name)
+    qt = peer.segment(name).attach()
+    session.lock(name)
+    crash.server.crash()
+    time.sleep(0.6)
+    crash()
+    qt.lock()
+    qt.unlock()
+    other = crash.api.session()
+    other.attach(name)
+    qt.detach()
+    other.detach(name)
+
+
+def test_waiters_are_gone_with_the_server(crash, name, peer):
+    session = crash.api.session()
+    session.create(name)
+    qt = peer.segment(name).attach()
+    qt.lock()
+    waiting = session.begin_lock(name, 60000)
+    wait_until(lambda: crash.api.lock_state(name)["waiting"] == 1)
+    crash()
+    waiting.hang_up()
+    assert crash.api.lock_state(name) == {"state": "external", "waiting": 0}
+    qt.unlock()
+    assert crash.api.lock_state(name)["state"] == "free"
+    qt.lock()
+    qt.unlock()
+    qt.detach()
+
+
+def test_tokens_go_on_growing_though_the_clock_steps_back(crash, posix):
+    session = crash.api.session()
+    session.create(posix)
+    tokens = []
+    for _ in range(3):
+        tokens.append(session.lock(posix).json["fencing_token"])
+        session.unlock(posix)
+        crash()
+    assert tokens == sorted(set(tokens))
+
+
+# State directories
+
+def test_a_second_server_on_the_same_state_is_refused(crash, environment):
+    result = run("--listen", "127.0.0.1:0", "--state-dir", crash.server.state,
+                 environment=environment)
+    assert result.returncode != 0
+    assert "another server uses the state directory" in result.stderr
+    crash.api.session()
+
+
+def test_an_orderly_stop_leaves_nothing_to_recover(start_server, name):
+    server = start_server()
+    api = Api(server.address)
+    session = api.session()
+    session.create(name)
+    api.close()
+    server.send(15)
+    assert server.wait() == 0
+    assert not name.exists() and os.listdir(server.state) == []
+    again = server.restart()
+    start_server.started.append(again)
+    api = Api(again.address)
+    assert api.get("/v1/sessions").json["sessions"] == []
+    assert api.get(session.href).code == "session-gone"
+    api.close()
+
+
+def test_a_state_directory_of_a_killed_server_is_removed_in_the_end(environment, no_debris, tmp_path):
+    server = Server(environment, state=str(tmp_path / "made"))
+    Api(server.address).session()
+    server.crash()
+    again = server.restart()
+    again.send(15)
+    assert again.wait() == 0
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("damage", [
+    lambda words: b"",
+    lambda words: b"x" * 100,
+    lambda words: bytes(len(words)),
+    lambda words: words[:4096],
+    lambda words: words[:5000],
+    lambda words: b"\xff" * len(words),
+    lambda words: words[:4096] + os.urandom(len(words) - 4096),
+    lambda words: os.urandom(len(words)),
+], ids=["empty", "short", "zeros", "head", "cut", "ones", "random-records", "random"])
+def test_a_damaged_state_file_stops_nobody(crash, posix, damage):
+    session = crash.api.session()
+    session.create(posix)
+    crash.server.crash()
+    path = os.path.join(crash.server.state, "state")
+    with open(path, "rb") as file:
+        octets = file.read()
+    with open(path, "wb") as file:
+        file.write(damage(octets))
+    crash()
+    crash.api.get("/v1/sessions", expect=200)
+    other = crash.api.session()
+    other.attach(posix)
+    assert other.detach(posix).json["destroyed"]
+
+
+def test_state_of_another_boot_is_discarded(crash, posix):
+    session = crash.api.session()
+    session.create(posix)
+    crash.server.crash()
+    path = os.path.join(crash.server.state, "state")
+    with open(path, "r+b") as file:
+        file.seek(8)
+        file.write(b"another ")
+    crash()
+    assert "damaged" in crash.server.log() or "discarded" in crash.server.log()
+    assert crash.api.get(session.href).code == "session-gone"
+    crash.api.delete(posix.href, expect=204)
