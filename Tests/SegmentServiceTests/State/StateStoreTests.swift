@@ -360,12 +360,12 @@ private let longKey = NativeKey(
     private func expiry(_ expiresAt: Int64, timeToLive: Int64, lastAlive: Int64, now: Int64)
         -> Int64
     {
+        let beginning = MonotonicInstant(nanoseconds: 0)
         var session = SessionState.some(nil, timeToLive: timeToLive)
-        session.expiresAt =
-            expiresAt == .max ? .distantFuture : .init(nanoseconds: expiresAt * 1_000_000)
+        session.expiresAt = beginning.advanced(byMilliseconds: expiresAt)
         return session.expiry(
-            now: .init(nanoseconds: now * 1_000_000),
-            lastAlive: .init(nanoseconds: lastAlive * 1_000_000)
+            now: beginning.advanced(byMilliseconds: now),
+            lastAlive: beginning.advanced(byMilliseconds: lastAlive)
         ).nanoseconds / 1_000_000
     }
 
