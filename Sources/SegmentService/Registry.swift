@@ -42,7 +42,9 @@ struct Registry {
     /// How many plain keys are remembered.
     private static let plainKeyLimit = 4096
 
-    /// - Parameter firstToken: A number above every fencing token given before.
+    /// - Parameters:
+    ///   - firstToken: A number above every fencing token given before.
+    ///   - state: Where what must outlive a kill is written.
     init(firstToken: FencingToken, state: StateStore? = nil) {
         lastToken = max(firstToken, state?.lastToken ?? 0)
         self.state = state

@@ -6,6 +6,7 @@ extension StateDirectory {
     /// Opens the file for what must outlive a kill.
     ///
     /// - Parameter logger: Told what is wrong with the one that is there.
+    /// - Returns: The open file, and what a predecessor wrote.
     /// - Throws: ``StartError`` when there can be none.
     borrowing func open(_ logger: Logger) throws(StartError) -> StateStore {
         do throws(SystemCallError) {

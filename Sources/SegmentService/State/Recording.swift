@@ -56,6 +56,8 @@ extension SegmentService {
     /// - Parameters:
     ///   - entry: The segment, if it is not recorded yet.
     ///   - body: Makes the attachment.
+    /// - Returns: What `body` returned.
+    /// - Throws: What `body` threw, or ``ServiceError`` with `.outOfResources`.
     func withRoom<Result>(
         for entry: Entry?, _ body: (inout Room) throws(ServiceError) -> Result
     ) throws(ServiceError) -> Result {

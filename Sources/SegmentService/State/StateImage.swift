@@ -25,10 +25,9 @@ struct StateImage: Sendable {
     /// The pieces of the texts that records link.
     private(set) var texts: Set<StateSlot> = []
 
-    /// Reads the words of a file.
+    /// Reads the words of a file; `nil` for one whose head is not that of a state file, whole.
     ///
     /// - Parameter words: All of them; those of a chunk that was cut off are ignored.
-    /// - Returns: `nil` for a file whose head is not that of a state file, whole.
     init?(_ words: [UInt64]) {
         guard words.count >= StateLayout.headWordCount, let head = Head(words) else { return nil }
         self.head = head

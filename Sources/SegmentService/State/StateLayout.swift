@@ -26,7 +26,7 @@ enum StateLayout {
     static let byteLimit = 1 << 30
     static let chunkLimit = (byteLimit / 8 - headWordCount) / chunkWordCount
 
-    /// Words of the head. The first eight never change.
+    /// Words of the head, of which the first eight never change.
     enum Head {
         static let magic = 0
         static let host = 1  // four words
@@ -121,7 +121,9 @@ struct StateSlot: Hashable, Sendable {
     }
 }
 
-/// A link to a text: the slot of its first piece and its length in bytes. A piece has a word with
+/// A link to a text: the slot of its first piece and its length in bytes.
+///
+/// A piece has a word with
 /// the slot of the next and the checksum of the whole text, and seven words of bytes.
 struct StateText {
     let word: UInt64

@@ -23,7 +23,9 @@ struct SharedMemoryFile: ~Copyable, Sendable {
     static func path(_ name: String) -> String { "\(directory)/\(name)" }
 
     /// Makes a file and gives it its name once `prepare` has filled it, so that nobody ever opens
-    /// half of one. `willName` is told which file it is just before.
+    /// half of one.
+    ///
+    /// `willName` is told which file it is just before.
     ///
     /// Nothing is left when that fails.
     static func create(
