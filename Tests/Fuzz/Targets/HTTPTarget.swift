@@ -70,10 +70,11 @@ enum HTTPTarget {
     private static func start() -> Server {
         let service = SegmentService(
             configuration: SegmentService.Configuration(environment: .current()))
-        let facts = ServerFacts(version: "0", headerByteLimit: 65536, connectionLimit: 64)
-        let api = SegmentAPI(service: service, facts: facts) { _ in }
         let configuration = Server.Configuration(
             endpoints: [.tcp(host: "127.0.0.1", port: 0)])
+        let facts = ServerFacts(
+            version: "0", transport: configuration, bodyByteLimit: 1024 * 1024)
+        let api = SegmentAPI(service: service, facts: facts) { _ in }
         guard let server = try? Server(configuration: configuration, handler: api),
             service.start(), (try? server.start()) != nil
         else { fatalError("the server does not start") }

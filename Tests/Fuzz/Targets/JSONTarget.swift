@@ -20,7 +20,9 @@ enum JSONTarget {
     }
 
     private static func checkRefusal(_ error: JSONError, of input: [UInt8]) {
-        require(error.pointer.isEmpty || error.pointer.hasPrefix("/"), "a JSON pointer")
+        require(
+            error.pointer.isEmpty || error.pointer.utf8.first == UInt8(ascii: "/"), "a JSON pointer"
+        )
         if let offset = error.offset { require(0...input.count ~= offset, "an offset inside") }
         // Foundation is no judge of this: it forgives commas too many, and guesses encodings.
         if error.code == .malformed { require(!JSONGrammar.accepts(input), "refused: \(error)") }
