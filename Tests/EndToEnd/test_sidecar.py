@@ -96,7 +96,7 @@ def test_who_made_a_segment_cannot_be_seen_from_another_process_namespace(pod, s
 
 
 def test_another_user_sees_what_it_may_not_read(pod, started, key):
-    started(pod.application()).segment(key).create(64).write(b"private")
+    started(pod.application()).segment(key).create(64).write(b"private").lock()
     api = Api(started(pod.sidecar(user=STRANGER)).address)
     listed = api.get("/v1/segments", expect=200).json["segments"]
     mine = next(one for one in listed if one["size"] == 64)
@@ -162,19 +162,26 @@ def test_what_a_crash_leaves_is_seen_as_an_orphan(pod, started, key):
 
 
 def test_segmentd_crashes_and_comes_back(pod, started, key):
+    """The kill -9 of the sidecar costs nobody anything: its sessions are where they were."""
     application = started(pod.application()).segment(key).create(64)
     application.write(b"kept")
     first = started(pod.sidecar())
-    Api(first.address).session().attach(key)
+    session = Api(first.address).session(name="worker")
+    session.attach(key)
+    token = session.lock(key).json["fencing_token"]
     first.send(signal.SIGKILL)
     first.process.wait(10)
-    api = Api(started(pod.sidecar()).address)
-    assert api.get(key.href + "/data", query={"length": 4}).body == b"kept"
-    session = api.session()
-    session.attach(key)
-    session.lock(key)
+
+    session.api = Api(started(pod.sidecar()).address)
+    assert session.attachment(key).json["fencing_token"] == token
+    application.begin_lock()
+    session.write(key, b"more", offset=0, token=token)
     session.unlock(key)
-    application.lock().unlock()
+    application.await_lock()
+    assert application.read(0, 4) == b"more"
+    application.unlock()
+    application.detach()
+    assert session.detach(key).json["destroyed"] is True
 
 
 def test_the_first_process_of_a_container_obeys_sigterm(pod, started):
@@ -201,8 +208,7 @@ def test_a_sidecar_that_stayed_behind_can_be_told(make_pod, started, stem):
     old, new = make_pod(), make_pod()
     started(new.application()).segment(kernel.posix_name(stem)).create(64)
     behind = Api(started(old.sidecar()).address).get("/v1", expect=200).json["shared_memory"]
-    mine = int(new.run("stat", "-L", "-c", "%i", "/proc/self/ns/ipc"))
-    assert behind["ipc_namespace"] != mine
-    assert behind["ipc_namespace"] == int(old.run("stat", "-L", "-c", "%i", "/proc/self/ns/ipc"))
+    assert behind["ipc_namespace"] != os.stat(f"/proc/{new.holder}/ns/ipc").st_ino
+    assert behind["ipc_namespace"] == os.stat(f"/proc/{old.holder}/ns/ipc").st_ino
     inode = int(old.run("stat", "-c", "%i", "/dev/shm"))
     assert behind["dev_shm"]["inode"] == inode

@@ -98,7 +98,11 @@ final class SystemVSemaphore: SegmentSemaphore {
 
     /// A missing key file changes nothing for those who have the semaphore already.
     var isCurrent: Bool {
-        csharedmemory_semctl_value(identifier) != -1 && keyFile.standing != .replaced
+        let value = csharedmemory_semctl_value(identifier)
+        // Another user's, which this process may open but not look at, is there all the same: to
+        // take it for one that went would be to open it again and again.
+        guard value != -1 || errno == EACCES else { return false }
+        return keyFile.standing != .replaced
     }
 
     var isSharedWithoutName: Bool { false }
