@@ -12,6 +12,9 @@ struct Registry {
     /// are attached to it.
     var current: [KernelAddress: EntryID] = [:]
 
+    /// The entries by their names, the last one of each.
+    private(set) var named: [SegmentName: EntryID] = [:]
+
     /// The addresses whose segment somebody is making or attaching to just now, to make an entry of
     /// it, and what waits for that.
     ///
@@ -67,6 +70,7 @@ struct Registry {
         lastEntryID += 1
         entries[lastEntryID] = entry
         current[entry.address] = lastEntryID
+        named[entry.name] = lastEntryID
         return lastEntryID
     }
 
@@ -106,8 +110,18 @@ struct Registry {
     mutating func remove(_ id: EntryID) -> [LockWaiter] {
         guard var entry = entries.removeValue(forKey: id) else { return [] }
         state?.release(entry.slot, .segment)
+        entry.lock?.retire()
         if current[entry.address] == id { current[entry.address] = nil }
+        if named[entry.name] == id { named[entry.name] = nil }
         return entry.queue.removeAll()
+    }
+
+    /// Gives an entry another name.
+    mutating func rename(_ id: EntryID, _ name: SegmentName) {
+        guard let entry = entries[id] else { return }
+        if named[entry.name] == id { named[entry.name] = nil }
+        named[name] = id
+        entries[id]?.name = name
     }
 
     /// Lets an address lead to a newer segment; the entry lives on with those attached to it.
@@ -153,7 +167,7 @@ struct Registry {
         guard let entry = entries[attachment.entry] else { return nil }
         let holder = entry.queue.holder
         return Attachment(
-            segment: entry.name.description, mode: attachment.mode, byteCount: entry.byteCount,
+            segment: entry.title, hasLostName: entry.lostNameTo != nil, mode: attachment.mode, byteCount: entry.byteCount,
             onLastDetach: attachment.onLastDetach, attachedAt: attachment.attachedAt,
             fencingToken: holder?.session == session ? holder?.token : nil)
     }
@@ -182,6 +196,9 @@ typealias EntryID = Int
 struct Entry {
     let address: KernelAddress
     var name: SegmentName
+    /// What the segment is called since another process took its name away, or gave that to another
+    /// one: no two segments go by one name.
+    var lostNameTo: String?
     let byteCount: Int
     /// Which file made the System V key.
     var keyFile: FileNumbers?
@@ -215,15 +232,18 @@ struct Entry {
     /// What of it may be taken out of the registry: a copy of the whole would hold the memory.
     struct Outline {
         let address: KernelAddress
-        let name: SegmentName
+        let title: String
         let lock: SegmentLock?
         let slot: StateSlot
         let isRenamed: Bool
     }
 
     var outline: Outline {
-        Outline(address: address, name: name, lock: lock, slot: slot, isRenamed: isRenamed)
+        Outline(address: address, title: title, lock: lock, slot: slot, isRenamed: isRenamed)
     }
+
+    /// The text form of its name.
+    var title: String { lostNameTo ?? name.description }
 
     struct FileNumbers: Equatable {
         let device: UInt64

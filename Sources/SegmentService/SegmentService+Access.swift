@@ -95,7 +95,7 @@ extension SegmentService {
                     .readOnlyAttachment, "the session is attached to \(entry.name) read-only")
             }
             return SegmentAccess(
-                shared, entry: record.entry, name: entry.name.description, lock: entry.lock,
+                shared, entry: record.entry, name: entry.title, lock: entry.lock,
                 session: session, peekingAt: nil)
         }
     }
@@ -105,10 +105,10 @@ extension SegmentService {
     {
         let deadline = MonotonicInstant.now.advanced(byMilliseconds: Self.patience)
         while MonotonicInstant.now < deadline {
-            guard let address = try address(of: name, session: nil) else { throw .noSegment(name) }
+            guard let address = try address(of: name, session: nil) else { throw missing(name) }
             switch join(address) {
             case .joined(let access):
-                guard access.segment.hasItsName else {
+                guard access.segment.hasItsAddress else {
                     registry.withLock { $0.supersede(access.entry) }
                     continue
                 }
@@ -152,7 +152,7 @@ extension SegmentService {
             registry.entries[id]?.peekCount += 1
             return .joined(
                 SegmentAccess(
-                    shared, entry: id, name: entry.name.description, lock: entry.lock, session: nil,
+                    shared, entry: id, name: entry.title, lock: entry.lock, session: nil,
                     peekingAt: self))
         }
     }
@@ -181,7 +181,7 @@ extension SegmentService {
             if registry.isOwed(address) { made.hadUser = true }
             let id = registry.insert(made)
             return SegmentAccess(
-                shared, entry: id, name: made.name.description, lock: made.lock, session: nil,
+                shared, entry: id, name: made.title, lock: made.lock, session: nil,
                 peekingAt: self)
         }
         if access == nil { shared.segment.settle() }

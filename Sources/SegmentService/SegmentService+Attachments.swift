@@ -87,6 +87,7 @@ extension SegmentService {
         -> Attachment
     {
         try renew(session)
+        lookAtName(of: try attached(session, to: name) { $1.entry })
         return try attached(session, to: name) { (registry, record) throws(ServiceError) in
             guard let attachment = registry.describe(record, of: session) else { throw .gone }
             return attachment
@@ -111,7 +112,7 @@ extension SegmentService {
     private func submit(_ request: AttachRequest) throws(ServiceError) {
         guard request.creation != nil else {
             guard let address = try address(of: request.name, session: request.session) else {
-                throw .noSegment(request.name)
+                throw missing(request.name)
             }
             gate.run(address) { self.attach(request, at: address) }
             return
@@ -222,7 +223,7 @@ extension SegmentService {
             case .none: return Present.none
             case .later: return nil
             case .entry(let id, let shared):
-                if shared.segment.hasItsName { return .entry(id) }
+                if shared.segment.hasItsAddress { return .entry(id) }
                 registry.withLock { $0.supersede(id) }
             }
         }
@@ -340,7 +341,10 @@ extension SegmentService {
                 guard error.code == .permissionDenied, mode == .readOnly else { throw error }
                 return SharedSegment(try Self.attach(name, .readOnly))
             }
-        } catch { throw ServiceError(error) }
+        } catch {
+            throw error.code == .notFound
+                ? missing(name, otherwise: ServiceError(error)) : ServiceError(error)
+        }
     }
 
     private static func attach(_ name: SegmentName, _ mode: AccessMode) throws(SegmentError)
@@ -463,13 +467,13 @@ extension Registry {
         guard case .key(let key) = name, let entry = entries[id] else { return }
         switch entry.name {
         case .identifier:
-            entries[id]?.name = name
+            rename(id, name)
             entries[id]?.isRenamed = true
             entries[id]?.lock = SegmentLock(ofSegment: key)
             entries[id]?.keyFile = file
         case .key(let known):
             if known.legacyKey == nil, key.legacyKey != nil {
-                entries[id]?.name = name
+                rename(id, name)
                 entries[id]?.isRenamed = true
             }
         }

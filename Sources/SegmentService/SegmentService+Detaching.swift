@@ -22,6 +22,7 @@ extension SegmentService {
     ) -> Wait? {
         do throws(ServiceError) {
             try renew(session)
+            lookAtName(of: try attached(session, to: name) { $1.entry })
             let (record, entry, isHolder) = try attached(session, to: name) {
                 (registry, record) throws(ServiceError) -> (AttachmentRecord, Entry.Outline, Bool)
                 in
@@ -34,7 +35,7 @@ extension SegmentService {
                 }
                 return (record, entry, isHolder)
             }
-            let segment = entry.name.description
+            let segment = entry.title
             guard let lock = entry.lock, isHolder || lock.exists else {
                 let done = dropAttachment(record, session: session, address: entry.address)
                 completion(.success((segment, done.destroyed)))
@@ -94,6 +95,7 @@ extension SegmentService {
     ///
     /// Nothing waits: where the lock is not to be had at once, the rest is done when it is.
     func leave(_ record: AttachmentRecord, session: Session.ID) -> Release {
+        lookAtName(of: record.entry)
         let found = registry.withLock { registry -> (Entry.Outline, isHolder: Bool)? in
             registry.release(record)
             guard let entry = registry.entries[record.entry]?.outline else { return nil }
@@ -109,7 +111,7 @@ extension SegmentService {
         guard let (entry, isHolder) = found else {
             return Release(segment: "", unlocked: false, destroyed: false)
         }
-        let segment = entry.name.description
+        let segment = entry.title
         var destroyed = false
         if isHolder, let lock = entry.lock {
             let isIntact = lock.isIntact

@@ -153,7 +153,8 @@ extension SegmentService {
             case .rest:
                 return
             case .giveBack:
-                lock.unlock()
+                let isGone = registry.withLock { $0.entries[id] == nil }
+                if isGone { lock.unlockRetired() } else { lock.unlock() }
                 isHeld = false
             case .take:
                 do throws(SegmentError) {
@@ -323,7 +324,7 @@ extension Registry {
         recordFlags(of: id)
         state?.setHolder(holder, of: entry.slot)
         return LockGrant(
-            segment: entry.name.description, fencingToken: holder.token,
+            segment: entry.title, fencingToken: holder.token,
             acquiredAt: holder.acquiredAt)
     }
 

@@ -39,7 +39,7 @@ extension SegmentService {
                 return (
                     id, lock,
                     LockGrant(
-                        segment: entry.name.description, fencingToken: holder.token,
+                        segment: entry.title, fencingToken: holder.token,
                         acquiredAt: holder.acquiredAt)
                 )
             }

@@ -35,7 +35,7 @@ extension SegmentService {
         // Says what is wrong with the name, where something is.
         _ = try address(of: name, session: nil)
         var host = HostSegments(environment: configuration.environment)
-        guard let description = host.segment(name) else { throw .noSegment(name) }
+        guard let description = host.segment(name) else { throw missing(name) }
         return try status(of: description, as: name)
     }
 
@@ -51,19 +51,28 @@ extension SegmentService {
     {
         let found = name ?? description.name
         let address = try address(of: found, session: nil)
-        let entry = registry.withLock { registry -> (SegmentName, Int, Bool)? in
-            guard let address, let id = registry.current[address],
-                let entry = registry.entries[id]
-            else { return nil }
-            return (entry.name, entry.sessionCount, entry.wasCreatedHere)
+        let id = address.flatMap { entry(at: $0) }
+        if let id { lookAtName(of: id) }
+        let held = registry.withLock { registry -> (SegmentName?, Int, Bool)? in
+            guard let entry = id.flatMap({ registry.entries[$0] }) else { return nil }
+            let name = entry.lostNameTo == nil ? entry.name : nil
+            return (name, entry.sessionCount, entry.wasCreatedHere)
         }
-        var best = found
-        if case .key(let key) = found { best = .key(withPlainKey(key)) }
-        if case .key(let key)? = entry?.0, key.legacyKey != nil { best = .key(key) }
+        let best = shownName(of: found, known: held?.0)
         let lock = (try? lockStatus(best)) ?? nil
         return SegmentStatus(
-            name: best, description: description, sessionCount: entry?.1 ?? 0, lock: lock,
-            origin: entry?.2 == true ? .service : origin(of: best))
+            name: best, description: description, sessionCount: held?.1 ?? 0, lock: lock,
+            origin: held?.2 == true ? .service : origin(of: best))
+    }
+
+    /// The name to show of a segment that was found by one name and is attached by another: one segment
+    /// has one name in all answers, and the plain key belongs to it where anybody said it.
+    private func shownName(of found: SegmentName, known: SegmentName?) -> SegmentName {
+        guard case .key(let key) = found else { return known ?? found }
+        guard case .key(let other)? = known, key.legacyKey == nil || other.legacyKey != nil else {
+            return .key(withPlainKey(key))
+        }
+        return .key(withPlainKey(other))
     }
 
     private func origin(of name: SegmentName) -> SegmentStatus.Origin {
@@ -83,8 +92,9 @@ extension SegmentService {
     /// - Throws: ``ServiceError``: `.inUse`, `.notFound`, or what the system refused.
     public func remove(_ name: SegmentName, force: Bool) throws(ServiceError) {
         guard let address = try address(of: name, session: nil) else { throw .noSegment(name) }
+        let held = entry(at: address)
         let isHeldHere = registry.withLock { registry in
-            registry.current[address].flatMap { registry.entries[$0]?.sessionCount } ?? 0 > 0
+            held.flatMap { registry.entries[$0]?.sessionCount } ?? 0 > 0
         }
         guard force || !isHeldHere else { throw .inUse(name) }
         let shared = try opened(name, .readOnly)

@@ -82,8 +82,9 @@ extension SegmentService {
     public func session(_ id: Session.ID) throws(ServiceError) -> Session {
         let now = MonotonicInstant.now
         let wall = WallTime.now
+        try renew(id)
+        lookAtNames(of: registry.withLock { $0.sessions[id]?.attachments.values.map(\.entry) } ?? [])
         return try registry.withLock { (registry) throws(ServiceError) -> Session in
-            try registry.renew(id, now: now)
             guard let session = registry.describe(id, now: now, wall: wall) else {
                 throw .sessionGone
             }
@@ -95,6 +96,7 @@ extension SegmentService {
     public var sessions: [Session] {
         let now = MonotonicInstant.now
         let wall = WallTime.now
+        lookAtNames(of: registry.withLock { $0.entries.filter { $1.sessionCount > 0 }.map(\.key) })
         return registry.withLock { registry in
             registry.sessions.keys.compactMap { registry.describe($0, now: now, wall: wall) }
         }

@@ -130,7 +130,7 @@ public final class SegmentService: Sendable {
         guard key.type != .posix || !key.posixName.hasPrefix("sem.") else {
             throw ServiceError(.keyError, "\(text) names a semaphore, not a segment")
         }
-        return .key(key)
+        return .key(key.canonical)
     }
 
     /// The key of a numbered segment, where its key file lies where Qt puts them.
@@ -190,6 +190,9 @@ public final class SegmentService: Sendable {
         if let session, let known = registry.withLock({ $0.sessions[session]?.addresses[name] }) {
             return known
         }
-        do throws(SegmentError) { return try name.address() } catch { throw ServiceError(error) }
+        do throws(SegmentError) {
+            if let address = try name.address() { return address }
+            return putBack(name) ? try name.address() : nil
+        } catch { throw ServiceError(error) }
     }
 }

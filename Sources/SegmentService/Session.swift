@@ -104,6 +104,9 @@ public struct Session: Sendable {
 public struct Attachment: Sendable {
     /// The text form of the segment's name.
     public let segment: String
+    /// Whether the name it was attached by leads to it no longer, for another process removed that or
+    /// gave it to another segment.
+    public let hasLostName: Bool
     /// What the session may do with the bytes.
     public let mode: AccessMode
     /// The size of the segment in bytes.

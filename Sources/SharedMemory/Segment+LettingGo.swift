@@ -5,6 +5,19 @@ extension Segment {
     /// Whether the segment's name still leads here; false once a peer removed or replaced it.
     public var hasItsName: Bool { memory.hasItsName }
 
+    /// Whether whoever follows the ``address`` now gets this segment.
+    package var hasItsAddress: Bool { memory.hasItsAddress }
+
+    /// What the segment can be called whatever became of its name: by its number, or its file's.
+    package var properName: String { memory.properName }
+
+    /// Puts a key file back that another process removed, where that makes the same key again.
+    ///
+    /// - Returns: Whether the name leads here again.
+    package func putNameBack() -> Bool {
+        memory.hasItsAddress && memory.keyFile?.putBack() ?? false
+    }
+
     /// Where the name led when the segment was found by it.
     ///
     /// A key file may lead elsewhere before and after. `nil` for a segment that was found by its

@@ -27,6 +27,10 @@ public final class SegmentLock: Sendable {
         var semaphore: (any SegmentSemaphore)?
         var madeIt = false
         var isHeld = false
+        var isRetired = false
+
+        /// Forgets the semaphore.
+        mutating func clear() { self = State(isRetired: isRetired) }
     }
 
     /// How long a wait goes on before it looks whether it waits for the right semaphore.
@@ -192,7 +196,7 @@ public final class SegmentLock: Sendable {
     package func leave() {
         let made = state.withLock { state -> (any SegmentSemaphore)? in
             guard state.isHeld, state.madeIt else { return nil }
-            defer { state = State() }
+            defer { state.clear() }
             return state.semaphore
         }
         if let made, made.isStillTaken {
@@ -202,6 +206,17 @@ public final class SegmentLock: Sendable {
         } else {
             unlock()
         }
+    }
+
+    /// Makes no semaphore from now on: the segment was let go of, and a wait that ends later must not
+    /// make one for it.
+    package func retire() { state.withLock { $0.isRetired = true } }
+
+    /// Gives the lock back that came to be held only after the segment was let go of; a semaphore that
+    /// was made for that goes.
+    package func unlockRetired() {
+        if !segmentKey.hasSegment { removeIfMade() }
+        unlock()
     }
 
     /// Removes the semaphore if this object made it; for a `create` that failed afterwards.
@@ -227,6 +242,10 @@ public final class SegmentLock: Sendable {
 
     private func open() throws(SegmentError) -> any SegmentSemaphore {
         if let semaphore = state.withLock({ $0.semaphore }) { return semaphore }
+        guard !state.withLock({ $0.isRetired }) else {
+            if let semaphore = try openExisting() { return semaphore }
+            throw SegmentError(.lockError, key: key.description, reason: "its segment is gone")
+        }
         try key.requireUsable()
         let opened: (semaphore: any SegmentSemaphore, isNew: Bool)
         do throws(SystemCallError) {
@@ -298,7 +317,7 @@ public final class SegmentLock: Sendable {
     func forget(_ semaphore: any SegmentSemaphore) {
         state.withLock {
             guard $0.semaphore === semaphore, !$0.isHeld else { return }
-            $0 = State()
+            $0.clear()
         }
     }
 

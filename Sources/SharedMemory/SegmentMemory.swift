@@ -14,6 +14,12 @@ protocol SegmentMemory: AnyObject, Sendable {
 
     /// Which kernel object it is, whatever its name leads to.
     var identity: SegmentIdentity { get }
+    /// Whether whoever follows the ``address`` gets this memory: for System V that is the key, which
+    /// the segment has for as long as it is not removed, whatever became of the key file.
+    var hasItsAddress: Bool { get }
+
+    /// What the memory can be called whatever became of its name.
+    var properName: String { get }
 
     /// Where the name led when the memory was found by it; `nil` where it was found by number.
     var address: KernelAddress? { get }

@@ -12,6 +12,7 @@ from harness.differential import LEDGER
 from harness.isolation import isolate
 from harness.qt import QtPeer
 from harness.server import Server
+from harness.stage import Stage
 from harness.waiting import wait_until
 
 isolation = "not tried"
@@ -142,6 +143,13 @@ def qt(environment, no_debris):
     yield start
     for peer in peers:
         peer.quit()
+
+
+@pytest.fixture
+def stage(environment, no_debris):
+    one = Stage(environment)
+    yield one
+    one.close()
 
 
 @pytest.fixture

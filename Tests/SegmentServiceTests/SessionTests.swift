@@ -14,8 +14,8 @@ import Testing
         try withService { service in
             var late: [Int64] = []
             for timeToLive in [100, 150, 200, 230, 300] as [Int64] {
-                let id = try service.open(timeToLive: timeToLive)
                 let due = MonotonicInstant.now.advanced(byMilliseconds: timeToLive)
+                let id = try service.open(timeToLive: timeToLive)
                 try eventually("it expires") { !exists(id, service) }
                 late.append(MonotonicInstant.now.nanoseconds - due.nanoseconds)
             }

@@ -21,6 +21,7 @@ extension Attachment: JSONWritable {
     package func write(to writer: inout JSONWriter) {
         writer.object { writer in
             writer.member("segment", segment)
+            if hasLostName { writer.member("name_lost", true) }
             writer.member("mode", mode.word)
             writer.member("size", byteCount)
             writer.member("on_last_detach", onLastDetach.rawValue)

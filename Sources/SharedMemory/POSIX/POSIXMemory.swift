@@ -65,6 +65,13 @@ final class POSIXMemory: SegmentMemory {
 
     var hasItsName: Bool { file.hasItsName }
 
+    var hasItsAddress: Bool { file.hasItsName }
+
+    // What follows a # is no part of a key, for Qt neither.
+    var properName: String {
+        NativeKey("/" + file.name, type: .posix).text + "#inode=\(file.identity.inode)"
+    }
+
     func currentByteCount() throws(SystemCallError) -> Int {
         try file.descriptor.status().byteCount
     }

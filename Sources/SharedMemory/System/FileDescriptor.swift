@@ -6,7 +6,7 @@ struct FileDescriptor: ~Copyable, Sendable {
 
     init(owning rawValue: CInt) { self.rawValue = rawValue }
 
-    deinit { _ = close(rawValue) }
+    deinit { if rawValue >= 0 { _ = close(rawValue) } }
 
     /// What the file is now.
     func status() throws(SystemCallError) -> FileStatus {

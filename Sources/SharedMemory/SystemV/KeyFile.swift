@@ -1,3 +1,4 @@
+import CSharedMemory
 import Glibc
 
 /// The file whose device and inode number make a System V key.
@@ -63,6 +64,27 @@ struct KeyFile: Hashable, Sendable {
     var standing: Standing {
         guard let now = try? Self.find(path, projectID: projectID) else { return .missing }
         return now.key == key ? .same : .replaced
+    }
+
+    /// Makes the file anew after another process removed it, if that gives the same key again: many
+    /// file systems use the number of a removed file for the next one.
+    ///
+    /// Nobody ever sees a file that makes another key.
+    ///
+    /// - Returns: Whether the path leads to this key again.
+    func putBack() -> Bool {
+        guard standing == .missing, let slash = path.utf8.lastIndex(of: UInt8(ascii: "/")) else {
+            return standing == .same
+        }
+        let directory = String(path[...slash])
+        let descriptor = FileDescriptor(
+            owning: unsafe csharedmemory_open_unnamed(directory, 0o640))
+        guard descriptor.rawValue >= 0, let status = try? descriptor.status(),
+            Self.key(of: status.identity, projectID: projectID) == key
+        else { return false }
+        let source = "/proc/self/fd/\(descriptor.rawValue)"
+        return unsafe linkat(AT_FDCWD, source, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0
+            || standing == .same
     }
 
     /// Removes the file, if it is still this one and could have been made for this purpose.

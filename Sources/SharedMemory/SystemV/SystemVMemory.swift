@@ -90,11 +90,11 @@ final class SystemVMemory: SegmentMemory {
 
     func status() throws(SystemCallError) -> SystemVStatus { try SystemVStatus(of: identifier) }
 
-    var hasItsName: Bool {
-        guard let status = try? status(), !status.isMarkedForRemoval else { return false }
-        guard let keyFile else { return true }
-        return keyFile.standing == .same
-    }
+    var hasItsName: Bool { hasItsAddress && keyFile.map { $0.standing == .same } ?? true }
+
+    var hasItsAddress: Bool { (try? status()).map { !$0.isMarkedForRemoval } ?? false }
+
+    var properName: String { SegmentName.identifier(identifier).description }
 
     var address: KernelAddress? { keyFile.map { .systemV($0.key) } }
 

@@ -39,6 +39,7 @@ func files(of key: NativeKey) -> [String] {
 /// How often this process maps the memory behind a key.
 func mappingCount(of key: NativeKey) throws -> Int {
     let number: UInt
+    let file = key.type == .posix ? "/dev/shm" : "/SYSV"  // the two kinds have equal numbers
     switch key.type {
     case .posix:
         var status = stat()
@@ -53,7 +54,7 @@ func mappingCount(of key: NativeKey) throws -> Int {
     return try lines(of: "/proc/self/maps").count { line in
         let fields = line.split(separator: " ")
         guard fields.count > 5, UInt(fields[4]) == number else { return false }
-        return fields[5].hasPrefix("/SYSV") || fields[5].hasPrefix("/dev/shm")
+        return fields[5].hasPrefix(file)
     }
 }
 
@@ -69,6 +70,29 @@ func lines(of path: String) throws -> [String] {
         text += buffer[..<count]
     }
     return String(decoding: text, as: UTF8.self).split(separator: "\n").map(String.init)
+}
+
+/// The files and sockets that this process has open, each as a descriptor and where it leads.
+///
+/// What runs the tests may begin to poll and to wait by descriptors of its own at any time; those
+/// lead nowhere.
+func openFiles() throws -> Set<String> {
+    let stream = try #require(opendir("/proc/self/fd"))
+    defer { closedir(stream) }
+    var open: Set<String> = []
+    while let entry = readdir(stream) {
+        let name = withUnsafeBytes(of: entry.pointee.d_name) {
+            String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+        }
+        var target = [CChar](repeating: 0, count: 4096)
+        let count = readlink("/proc/self/fd/\(name)", &target, target.count)
+        let octets = target.prefix(max(0, count)).map { UInt8(bitPattern: $0) }
+        let leads = String(decoding: octets, as: UTF8.self)
+        if count > 0, !leads.hasPrefix("anon_inode:"), !leads.hasSuffix("/fd") {
+            open.insert("\(name) \(leads)")
+        }
+    }
+    return open
 }
 
 /// How many entries a directory has.
