@@ -170,6 +170,8 @@ static const uint64_t one_waiter = (uint64_t)1 << 32;
 
 typedef unsigned __int128 both_words;
 
+// The compiler takes the instruction's absence in a caller for no reason against inlining, and then
+// calls a library that is not there.
 #ifdef __x86_64__
 #define BOTH_WORDS __attribute__((target("cx16")))
 #else
@@ -190,7 +192,7 @@ static both_words joined(uint64_t word, both_words rest, uint32_t mark) {
     return (both_words)((uint32_t)(rest >> 64) | (uint64_t)mark << 32) << 64 | word;
 }
 
-BOTH_WORDS static int take(void *semaphore, uint32_t mark) {
+BOTH_WORDS __attribute__((noinline)) static int take(void *semaphore, uint32_t mark) {
     for (both_words seen = look(semaphore);;) {
         uint64_t word = (uint64_t)seen;
         if ((uint32_t)word == 0) return EAGAIN;
@@ -202,7 +204,7 @@ BOTH_WORDS static int take(void *semaphore, uint32_t mark) {
 }
 
 // Answers 0, or EPERM where the semaphore is to be given back for a mark that it does not bear.
-BOTH_WORDS static int give(void *semaphore, const uint32_t *mark, volatile int *has_waiters) {
+BOTH_WORDS __attribute__((noinline)) static int give(void *semaphore, const uint32_t *mark, volatile int *has_waiters) {
     for (both_words seen = look(semaphore);;) {
         uint64_t word = (uint64_t)seen;
         if (mark != NULL && ((uint32_t)word != 0 || (uint32_t)(seen >> 96) != *mark)) return EPERM;

@@ -167,7 +167,8 @@ struct Registry {
         guard let entry = entries[attachment.entry] else { return nil }
         let holder = entry.queue.holder
         return Attachment(
-            segment: entry.title, hasLostName: entry.lostNameTo != nil, mode: attachment.mode, byteCount: entry.byteCount,
+            segment: entry.title, hasLostName: entry.lostNameTo != nil, mode: attachment.mode,
+            byteCount: entry.byteCount,
             onLastDetach: attachment.onLastDetach, attachedAt: attachment.attachedAt,
             fencingToken: holder?.session == session ? holder?.token : nil)
     }
@@ -232,6 +233,7 @@ struct Entry {
     /// What of it may be taken out of the registry: a copy of the whole would hold the memory.
     struct Outline {
         let address: KernelAddress
+        let name: SegmentName
         let title: String
         let lock: SegmentLock?
         let slot: StateSlot
@@ -239,7 +241,9 @@ struct Entry {
     }
 
     var outline: Outline {
-        Outline(address: address, title: title, lock: lock, slot: slot, isRenamed: isRenamed)
+        Outline(
+            address: address, name: name, title: title, lock: lock, slot: slot, isRenamed: isRenamed
+        )
     }
 
     /// The text form of its name.

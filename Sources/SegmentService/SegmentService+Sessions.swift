@@ -83,7 +83,8 @@ extension SegmentService {
         let now = MonotonicInstant.now
         let wall = WallTime.now
         try renew(id)
-        lookAtNames(of: registry.withLock { $0.sessions[id]?.attachments.values.map(\.entry) } ?? [])
+        lookAtNames(
+            of: registry.withLock { $0.sessions[id]?.attachments.values.map(\.entry) } ?? [])
         return try registry.withLock { (registry) throws(ServiceError) -> Session in
             guard let session = registry.describe(id, now: now, wall: wall) else {
                 throw .sessionGone
