@@ -49,7 +49,11 @@ let package = Package(
             providers: [.apt(["libmicrohttpd-dev"])]
         ),
         .target(name: "MicroHTTP", dependencies: ["CMicroHTTPD"], swiftSettings: strict),
-        .target(name: "SegmentService", dependencies: ["SharedMemory"], swiftSettings: strict),
+        .target(
+            name: "SegmentService",
+            dependencies: ["SharedMemory", "CSharedMemory"],
+            swiftSettings: strict
+        ),
         .target(name: "COpenAPI"),
         .target(
             name: "SegmentAPI",
@@ -78,7 +82,7 @@ let package = Package(
         .testTarget(name: "MicroHTTPTests", dependencies: ["MicroHTTP"], swiftSettings: tests),
         .testTarget(
             name: "SegmentServiceTests",
-            dependencies: ["SegmentService"],
+            dependencies: ["SegmentService", "CSharedMemory"],
             swiftSettings: tests
         ),
         .testTarget(name: "SegmentAPITests", dependencies: ["SegmentAPI"], swiftSettings: tests),

@@ -107,6 +107,22 @@ cmicrohttpd_peer_credentials(int descriptor, int *_Nonnull pid, unsigned *_Nonnu
     return result;
 }
 
+// The process that connected a Unix socket, held by the kernel since then; new in Linux 6.5.
+static inline int
+cmicrohttpd_peer_process(int descriptor) {
+    enum { peer_process = 77 };  // SO_PEERPIDFD
+    int process = -1;
+    socklen_t size = sizeof process;
+    const int result = getsockopt(descriptor, SOL_SOCKET, peer_process, &process, &size);
+    return result == 0 ? process : -1;
+}
+
+// Not in this C library.
+static inline int
+cmicrohttpd_open_process(int process) {
+    return (int) syscall(SYS_pidfd_open, process, 0);
+}
+
 // Variadic; and the only way to send a body of unknown length without chunks.
 static inline void
 cmicrohttpd_close_delimited(struct MHD_Response *_Nonnull response) {

@@ -11,6 +11,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/ipc.h>
 #include <sys/sem.h>
 #include <sys/stat.h>
@@ -26,6 +27,12 @@ union semun {
 const char *csharedmemory_error_name(int number) { return strerrorname_np(number); }
 
 const char *csharedmemory_error_text(int number) { return strerrordesc_np(number); }
+
+// MARK: Processes
+
+int csharedmemory_pidfd_open(int process) { return syscall(SYS_pidfd_open, process, 0); }
+
+int csharedmemory_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
 
 // MARK: System V semaphores
 

@@ -9,6 +9,8 @@ struct Peer: Hashable, Sendable {
         let process: CInt
         let user: UInt32
         let group: UInt32
+        /// When the connection was accepted, in nanoseconds of the boot clock.
+        let time: UInt64
     }
 
     private enum Kind: Hashable {
@@ -56,7 +58,9 @@ struct Peer: Hashable, Sendable {
             case AF_UNIX:
                 var (process, user, group): (CInt, UInt32, UInt32) = (0, .max, .max)
                 _ = unsafe cmicrohttpd_peer_credentials(descriptor, &process, &user, &group)
-                return (.unix(Credentials(process: process, user: user, group: group)), 0)
+                let credentials = Credentials(
+                    process: process, user: user, group: group, time: bootNanoseconds())
+                return (.unix(credentials), 0)
             default:
                 return (.unknown, 0)
             }
@@ -95,4 +99,11 @@ extension Peer: CustomStringConvertible {
     private func text<Address>(_ family: CInt, _ address: Address) -> String {
         unsafe withUnsafeBytes(of: address) { unsafe addressText(family, $0) }
     }
+}
+
+/// The time since the system started, which is what the start of processes is told in.
+private func bootNanoseconds() -> UInt64 {
+    var time = timespec()
+    unsafe clock_gettime(CLOCK_BOOTTIME, &time)
+    return UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec)
 }

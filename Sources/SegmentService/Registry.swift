@@ -276,6 +276,9 @@ struct SessionRecord {
     var isWatched = true
     /// Called when the session ends: its hold streams end with it.
     var onEnd: [@Sendable () -> Void] = []
+    /// The process that it is bound to, where it is to one; what is bound like that is held by the
+    /// process, and counts as such.
+    var process: BoundProcess.Identity?
     var attachments: [KernelAddress: AttachmentRecord] = [:]
     /// The addresses behind the names by which the client attached, so that the next request by
     /// the same name asks neither kernel nor file system.

@@ -20,11 +20,13 @@ extension SegmentService {
     ///   - name: What the client calls itself.
     ///   - timeToLive: In milliseconds, within ``Session/timesToLive``.
     ///   - binding: What its life depends on.
+    ///   - process: The process that it is bound to, for ``Session/Binding/process``.
     /// - Returns: The session.
     /// - Throws: ``ServiceError``: `.tooManySessions`, `.shuttingDown`, and `.outOfResources` where
     ///   there is no room to record it.
     public func openSession(
-        name: String?, timeToLive: Int64 = Session.defaultTimeToLive, binding: Session.Binding
+        name: String?, timeToLive: Int64 = Session.defaultTimeToLive, binding: Session.Binding,
+        process: BoundProcess? = nil
     ) throws(ServiceError) -> Session {
         let id = Session.ID()
         let now = MonotonicInstant.now
@@ -33,7 +35,9 @@ extension SegmentService {
         let prepared = try prepare(
             SessionState(
                 id: id, name: name, binding: binding, timeToLive: timeToLive, createdAt: wall,
-                expiresAt: now.advanced(byMilliseconds: timeToLive)))
+                expiresAt: process == nil
+                    ? now.advanced(byMilliseconds: timeToLive) : .distantFuture,
+                process: process?.identity))
         let session: Session?
         do throws(ServiceError) {
             session = try registry.withLock { (registry) throws(ServiceError) -> Session? in
@@ -44,6 +48,10 @@ extension SegmentService {
                 var record = SessionRecord(
                     name: name, binding: binding, timeToLive: timeToLive, createdAt: wall,
                     expiresAt: now.advanced(byMilliseconds: timeToLive))
+                if let process {
+                    record.holdCount = 1
+                    record.process = process.identity
+                }
                 if let prepared {
                     record.slot = prepared.slot
                     state?.beat(now)
@@ -59,9 +67,22 @@ extension SegmentService {
         keepBeating()
         metrics.sessionsOpened.add()
         scheduleExpiry(of: id, at: now.advanced(byMilliseconds: timeToLive))
+        if let process { bind(id, to: process) }
         guard let session else { preconditionFailure("described as it was made") }
         return session
     }
+
+    /// Has the exit of a process end a session, which counts the process as a hold already.
+    func bind(_ id: Session.ID, to process: BoundProcess) {
+        let key = processes.watch(process, for: id)
+        let isThere = registry.withLock { registry in
+            registry.sessions[id]?.onEnd.append { [processes] in processes.forget(key, for: id) }
+            return registry.sessions[id] != nil
+        }
+        if !isThere { processes.forget(key, for: id) }
+    }
+
+    func endBound(_ id: Session.ID) { _ = try? endSession(id, because: .disconnected) }
 
     /// Renews a session that a request names.
     ///
@@ -187,7 +208,9 @@ extension SegmentService {
         guard let record else { return }
         switch record.binding {
         case .connection: _ = try? endSession(id, because: .disconnected)
-        case .timeToLive:
+        // What is bound to a process has its hold as long as it lives, unless the process could
+        // not be found again.
+        case .timeToLive, .process:
             if !record.isWatched { scheduleExpiry(of: id, at: record.expiresAt) }
         }
     }
@@ -246,6 +269,7 @@ extension SegmentService {
             pause(microseconds: 2_000)
         }
         timer.stop()
+        processes.stop()
     }
 
     /// Whether new work is refused.

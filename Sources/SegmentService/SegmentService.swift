@@ -41,6 +41,7 @@ public final class SegmentService: Sendable {
     let registry: Mutex<Registry>
     let gate = Gate()
     let timer = Timer()
+    let processes = ProcessWatcher()
     /// How many threads wait in the kernel for a semaphore.
     let kernelWaits = Atomic<Int>(0)
     /// Where what must outlive a kill is written.
@@ -66,7 +67,10 @@ public final class SegmentService: Sendable {
     /// Starts what runs in the background.
     ///
     /// - Returns: Whether the system had a thread to give.
-    public func start() -> Bool { timer.start() }
+    public func start() -> Bool {
+        timer.start()
+            && processes.start { [weak self] session in self?.endBound(session) }
+    }
 
     // MARK: Names
 

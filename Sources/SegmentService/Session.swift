@@ -77,6 +77,8 @@ public struct Session: Sendable {
         case timeToLive = "ttl"
         /// On its hold stream, once that is open; until then on the time to live.
         case connection
+        /// On the process that opened it.
+        case process
     }
 
     /// The secret.

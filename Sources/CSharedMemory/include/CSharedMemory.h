@@ -42,6 +42,13 @@ int csharedmemory_birth_time(const char *path, int64_t *seconds, int64_t *nanose
 /// What statfs says of the file system at a path: the magic number of its kind, and bytes.
 int csharedmemory_file_system(const char *path, int64_t *kind, int64_t *size, int64_t *free);
 
+// MARK: Processes
+
+/// A descriptor that means this process whoever gets its number later; it can be polled for its exit.
+int csharedmemory_pidfd_open(int process);
+/// A descriptor to wake a thread by that polls.
+int csharedmemory_eventfd(void);
+
 // MARK: Memory that a peer may truncate. A fault there is answered, not a signal.
 
 /// Copies, and answers 0, or EFAULT when a page of either side is not there any more.

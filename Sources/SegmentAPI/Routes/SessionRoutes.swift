@@ -17,11 +17,12 @@ extension SegmentAPI {
                 try body.finish()
                 return (name, timeToLive, binding)
             }
+            let process = binding == .process ? try call.process(boundBy: body) : nil
             do throws(ServiceError) {
                 let session = try service.openSession(
                     name: name,
                     timeToLive: timeToLive.map(Int64.init) ?? Session.defaultTimeToLive,
-                    binding: binding ?? .timeToLive)
+                    binding: binding ?? .timeToLive, process: process)
                 return .respond(
                     call.json(
                         201, SessionView(session: session, isOwn: true),
@@ -92,6 +93,42 @@ extension ClosedRange where Bound == Int64 {
 }
 
 extension Call {
+    /// The process behind the connection.
+    fileprivate func process(boundBy body: ObjectReader) throws(JSONFailure) -> BoundProcess {
+        do throws(PeerProcessError) {
+            let peer = try exchange.openPeerProcess()
+            if let process = BoundProcess(
+                owning: peer.descriptor, number: peer.number, startedBefore: peer.latestStart)
+            {
+                return process
+            }
+            throw .gone
+        } catch {
+            switch error {
+            case .notLocal:
+                throw .json(
+                    body.invalid(
+                        "bind", "only a session opened over a Unix socket has a process to bind to")
+                )
+            case .invisible:
+                throw .json(
+                    body.invalid(
+                        "bind",
+                        "the client's process is in another process namespace, where this server cannot see it"
+                    ))
+            case .gone:
+                throw .json(
+                    body.invalid("bind", "the process that made the connection has exited"))
+            case .refused(let number):
+                throw .problem(
+                    Problem(
+                        ServiceError(
+                            .outOfResources,
+                            "The kernel gives no descriptor of the client's process (\(number)).")))
+            }
+        }
+    }
+
     /// Refuses a body where none has a meaning.
     func requireNoBody() throws(Problem) {
         guard !exchange.hasBody else { throw .invalidRequest("This request takes no body.") }

@@ -51,7 +51,9 @@ extension SegmentService {
         }
         // What expired or was let go meanwhile takes its segments with it, if they are nobody's.
         for (id, lock) in unused { takeDownWhenPossible(id, lock, because: .sessionEnded) }
-        for (id, session) in recovery.sessions where session.expiresAt <= now {
+        for (id, process) in recovery.processes { bind(id, to: process) }
+        for id in recovery.bereft { endBound(id) }
+        for (id, session) in recovery.sessions where session.hasExpired(now) {
             _ = try? endSession(id, because: .expired)
         }
         return recovery.report
@@ -64,6 +66,9 @@ struct Recovery {
     private let state: StateStore
     private let former: FormerHolder
     fileprivate(set) var sessions: [Session.ID: SessionRecord] = [:]
+    /// The processes that sessions are bound to, and the sessions whose process has exited.
+    fileprivate(set) var processes: [(Session.ID, BoundProcess)] = []
+    fileprivate(set) var bereft: [Session.ID] = []
     /// By the serial numbers of the segments.
     fileprivate(set) var entries: [UInt64: Entry] = [:]
     fileprivate var attachments: [(Session.ID, UInt64, AttachmentRecord)] = []
@@ -121,8 +126,17 @@ struct Recovery {
                 createdAt: session.createdAt,
                 expiresAt: session.expiry(now: now, lastAlive: lastAlive))
             record.slot = slot
+            if let process = session.process {
+                record.process = process
+                if let found = BoundProcess(process) {
+                    record.holdCount = 1
+                    processes.append((session.id, found))
+                } else {
+                    bereft.append(session.id)
+                }
+            }
             sessions[session.id] = record
-            state.setExpiry(record.expiresAt, of: slot)
+            state.setExpiry(record.holdCount > 0 ? .distantFuture : record.expiresAt, of: slot)
         }
         report.sessionCount = sessions.count
     }

@@ -25,8 +25,10 @@ struct SessionState: StateRecord, Equatable {
     let binding: Session.Binding
     let timeToLive: Int64
     let createdAt: WallTime
-    /// The distant future while a stream holds it.
+    /// The distant future while a stream holds it, or a process.
     var expiresAt: MonotonicInstant
+    /// The process that it is bound to, where that is known well enough to find it again.
+    var process: BoundProcess.Identity?
 
     var text: String? { name }
 
@@ -34,8 +36,9 @@ struct SessionState: StateRecord, Equatable {
         let binding = Session.Binding.allCases.firstIndex(of: binding) ?? 0
         return [
             0, id.words.high, id.words.low, UInt64(bitPattern: createdAt.seconds),
-            UInt64(createdAt.nanoseconds), UInt64(timeToLive), UInt64(binding), 0, text.word,
-            UInt64(bitPattern: expiresAt.nanoseconds), 0, 0,
+            UInt64(createdAt.nanoseconds), UInt64(timeToLive), UInt64(binding),
+            UInt64(process?.number ?? 0), text.word, UInt64(bitPattern: expiresAt.nanoseconds),
+            process?.startTime ?? 0, 0,
         ]
     }
 }
@@ -53,6 +56,9 @@ extension SessionState {
         self.timeToLive = timeToLive
         binding = Session.Binding.allCases[Int(words[6])]
         expiresAt = MonotonicInstant(nanoseconds: Int64(bitPattern: words[Self.expiryWord]))
+        process = Int32(exactly: words[7]).flatMap { number in
+            number > 0 ? BoundProcess.Identity(number: number, startTime: words[10]) : nil
+        }
     }
 }
 
