@@ -230,6 +230,9 @@ public final class SegmentLock: Sendable {
     /// Notes that a predecessor of this process made the semaphore.
     package func adopt() { state.withLock { $0.madeIt = true } }
 
+    /// The semaphore, where it is open.
+    var openSemaphore: (any SegmentSemaphore)? { state.withLock { $0.semaphore } }
+
     /// Keeps a semaphore as one that is held.
     func keepHeld(_ semaphore: any SegmentSemaphore) {
         state.withLock {

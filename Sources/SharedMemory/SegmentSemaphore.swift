@@ -46,6 +46,9 @@ protocol SegmentSemaphore: AnyObject, Sendable {
     /// Frees the semaphore whoever holds it.
     func free() throws(SystemCallError)
 
+    /// The kernel's number for it, where it has one.
+    var identifier: CInt? { get }
+
     /// Makes what a former process took this process's own, if nobody had it since.
     func resume(after former: FormerHolder) -> Bool
 

@@ -33,9 +33,7 @@ extension Registry {
     /// Records what becomes of a segment when its attachments are gone, and whose its lock is.
     func recordFlags(of id: EntryID) {
         guard let state, let entry = entries[id]?.outline else { return }
-        state.setFlags(
-            entries[id]?.ending ?? .destroy, isLockMadeHere: entry.lock?.isMadeHere ?? false,
-            of: entry.slot)
+        state.setFlags(entries[id]?.ending ?? .destroy, entry.lock, of: entry.slot)
     }
 }
 
@@ -135,6 +133,7 @@ extension SegmentState {
         name = entry.name
         ending = entry.ending
         isLockMadeHere = entry.lock?.isMadeHere ?? false
+        semaphore = entry.lock?.semaphoreIdentifier
     }
 }
 

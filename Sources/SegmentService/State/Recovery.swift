@@ -93,7 +93,10 @@ struct Recovery {
                 entries[segment.serial] = Entry(segment, shared, slot)
                 if !shared.segment.hasItsName { nameless.insert(segment.serial) }
             } catch {
-                if error.code == .notFound { segment.name.removeRemains(keyFile: segment.keyFile) }
+                if error.code == .notFound {
+                    segment.name.removeRemains(
+                        keyFile: segment.keyFile, semaphore: segment.semaphore)
+                }
                 state.release(slot, .segment)
                 report.lostSegments.append(error.description)
             }

@@ -4,7 +4,7 @@ import SharedMemory
 ///
 /// Whatever words it is made of, reading ends, and yields only what is whole: a record that is
 /// damaged is left out and counted.
-struct StateImage: Sendable {
+package struct StateImage: Sendable {
     struct Head: Sendable {
         let host: [UInt64]
         let mark: UInt32
@@ -28,7 +28,7 @@ struct StateImage: Sendable {
     /// Reads the words of a file; `nil` for one whose head is not that of a state file, whole.
     ///
     /// - Parameter words: All of them; those of a chunk that was cut off are ignored.
-    init?(_ words: [UInt64]) {
+    package init?(_ words: [UInt64]) {
         guard words.count >= StateLayout.headWordCount, let head = Head(words) else { return nil }
         self.head = head
         let count = (words.count - StateLayout.headWordCount) / StateLayout.chunkWordCount

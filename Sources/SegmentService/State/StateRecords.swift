@@ -104,6 +104,7 @@ struct SegmentState: StateRecord {
     static let flagsWord = 8
     static let tokenWord = 9
     static let holderWord = 10  // four words
+    static let semaphoreWord = 14
 
     let serial: UInt64
     let identity: SegmentIdentity
@@ -113,6 +114,8 @@ struct SegmentState: StateRecord {
     var name: SegmentName
     var ending = LastDetach.destroy
     var isLockMadeHere = false
+    /// The kernel's number for its System V semaphore.
+    var semaphore: Int32?
     var holder: LockHolder?
 
     var text: String? { name.description }
@@ -130,8 +133,12 @@ struct SegmentState: StateRecord {
             facts, Self.flags(ending, isLockMadeHere), holder?.token ?? 0,
             holder?.session.words.high ?? 0, holder?.session.words.low ?? 0,
             UInt64(bitPattern: holder?.acquiredAt.seconds ?? 0),
-            UInt64(holder?.acquiredAt.nanoseconds ?? 0), 0, text.word,
+            UInt64(holder?.acquiredAt.nanoseconds ?? 0), Self.word(semaphore), text.word,
         ]
+    }
+
+    static func word(_ semaphore: Int32?) -> UInt64 {
+        semaphore.map { 1 << 32 | UInt64(UInt32(bitPattern: $0)) } ?? 0
     }
 
     static func flags(_ ending: LastDetach, _ isLockMadeHere: Bool) -> UInt64 {
@@ -160,6 +167,8 @@ extension SegmentState {
         self.name = name
         ending = words[Self.flagsWord] & 1 != 0 ? .keep : .destroy
         isLockMadeHere = words[Self.flagsWord] & 2 != 0
+        let semaphore = words[Self.semaphoreWord]
+        if semaphore >> 32 == 1 { self.semaphore = Int32(truncatingIfNeeded: semaphore) }
         let token = words[Self.tokenWord]
         if token != 0, let nanoseconds = Int64(exactly: words[13]), nanoseconds < 1_000_000_000 {
             holder = LockHolder(

@@ -261,13 +261,14 @@ public final class StateStore: Sendable {
     /// A number for a segment that none had before.
     func nextSerial() -> UInt64 { lastSerial.add(1, ordering: .relaxed).newValue }
 
-    /// Notes what becomes of a segment without attachments, and whether its lock is of our making.
-    func setFlags(_ ending: LastDetach, isLockMadeHere: Bool, of segment: StateSlot) {
+    /// Notes what becomes of a segment without attachments, and what is known of its lock.
+    func setFlags(_ ending: LastDetach, _ lock: SegmentLock?, of segment: StateSlot) {
         guard segment != .none else { return }
-        check(
-            file.store(
-                SegmentState.flags(ending, isLockMadeHere),
-                at: segment.index(.segment) + SegmentState.flagsWord))
+        let index = segment.index(.segment)
+        let flags = SegmentState.flags(ending, lock?.isMadeHere ?? false)
+        check(file.store(flags, at: index + SegmentState.flagsWord))
+        guard let semaphore = lock?.semaphoreIdentifier else { return }
+        check(file.store(SegmentState.word(semaphore), at: index + SegmentState.semaphoreWord))
     }
 
     /// Gives a segment another name.

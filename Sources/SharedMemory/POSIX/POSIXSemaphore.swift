@@ -146,6 +146,8 @@ final class POSIXSemaphore: SegmentSemaphore {
         unsafe csharedmemory_semaphore_post_for(mapping.base, mark) == 0
     }
 
+    var identifier: CInt? { nil }
+
     func finishCreation() {}  // it got its name whole
 
     func removeUnlessUsed() { _ = file.removeUnlessUsed() }

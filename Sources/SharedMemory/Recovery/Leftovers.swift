@@ -46,11 +46,18 @@ extension SegmentName {
     /// Removes the key file and the lock of a segment that is gone, where nobody uses them as far as
     /// the kernel tells.
     ///
-    /// - Parameter keyFile: The file that had made its System V key.
-    package func removeRemains(keyFile: FileIdentity?) {
-        guard case .key(let key) = self, !key.hasSegment else { return }
+    /// - Parameters:
+    ///   - keyFile: The file that had made its System V key.
+    ///   - semaphore: The kernel's number for its System V semaphore.
+    package func removeRemains(keyFile: FileIdentity?, semaphore: Int32?) {
+        guard case .key(let key) = self else { return }
         let lock = SegmentLock(ofSegment: key)
-        lock.removeUnlessUsed()
+        if !key.hasSegment { lock.removeUnlessUsed() }
+        if let semaphore {
+            let current = ((try? lock.openExisting()) ?? nil)?.identifier
+            SystemVSemaphore.removeRemains(semaphore, but: current)
+        }
+        guard !key.hasSegment else { return }
         guard case .systemV(let projectID) = key.type, let keyFile, lock.key.value != key.value
         else { return }
         KeyFile(path: key.value, projectID: projectID, identity: keyFile).remove()

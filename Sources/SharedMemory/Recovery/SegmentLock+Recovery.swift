@@ -42,6 +42,9 @@ extension SegmentLock {
         }
     }
 
+    /// The kernel's number for a System V semaphore that is open.
+    package var semaphoreIdentifier: Int32? { openSemaphore?.identifier }
+
     /// The name of the file in /dev/shm that a POSIX lock has.
     package var fileName: String? {
         key.type == .posix ? POSIXSemaphore.fileName(for: key.posixName) : nil

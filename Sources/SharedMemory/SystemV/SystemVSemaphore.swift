@@ -7,11 +7,12 @@ import Glibc
 /// held.
 final class SystemVSemaphore: SegmentSemaphore {
     private let keyFile: KeyFile
-    private let identifier: CInt
+    private let number: CInt
+    var identifier: CInt? { number }
 
     private init(keyFile: KeyFile, identifier: CInt) {
         self.keyFile = keyFile
-        self.identifier = identifier
+        number = identifier
     }
 
     /// Opens the semaphore that has the key of a file now.
@@ -55,12 +56,12 @@ final class SystemVSemaphore: SegmentSemaphore {
     private func finishCreation(olderThan seconds: Int64) {
         var lastOperation: Int64 = 0
         var lastChange: Int64 = 0
-        guard unsafe csharedmemory_semctl_times(identifier, &lastOperation, &lastChange) == 0,
+        guard unsafe csharedmemory_semctl_times(number, &lastOperation, &lastChange) == 0,
             lastOperation == 0, WallTime.now.seconds - lastChange > seconds,
-            csharedmemory_semctl_last_pid(identifier) == 0,
-            csharedmemory_semctl_value(identifier) == 0
+            csharedmemory_semctl_last_pid(number) == 0,
+            csharedmemory_semctl_value(number) == 0
         else { return }
-        csharedmemory_semctl_set_value(identifier, 1)
+        csharedmemory_semctl_set_value(number, 1)
     }
 
     func tryWait() throws(SystemCallError) -> Bool {
@@ -87,18 +88,18 @@ final class SystemVSemaphore: SegmentSemaphore {
     private func change(by amount: Int16, within span: timespec?) throws(SystemCallError) -> Bool {
         var limit = span ?? timespec()
         let answer = unsafe withUnsafePointer(to: &limit) {
-            unsafe csharedmemory_semop_undo(identifier, amount, span == nil ? nil : $0)
+            unsafe csharedmemory_semop_undo(number, amount, span == nil ? nil : $0)
         }
         guard answer == -1 else { return true }
-        let number = errno
-        if number == EAGAIN { return false }
+        let error = errno
+        if error == EAGAIN { return false }
         // EINVAL: the array was removed and its number is not in use again.
-        throw SystemCallError(call: "semop", number: number == EINVAL ? EIDRM : number)
+        throw SystemCallError(call: "semop", number: error == EINVAL ? EIDRM : error)
     }
 
     /// A missing key file changes nothing for those who have the semaphore already.
     var isCurrent: Bool {
-        let value = csharedmemory_semctl_value(identifier)
+        let value = csharedmemory_semctl_value(number)
         // Another user's, which this process may open but not look at, is there all the same: to
         // take it for one that went would be to open it again and again.
         guard value != -1 || errno == EACCES else { return false }
@@ -110,17 +111,17 @@ final class SystemVSemaphore: SegmentSemaphore {
     // The kernel notes the process of the last operation. While this process holds the semaphore
     // nobody can complete one, so another number is that of a process that reset it.
     var isStillTaken: Bool {
-        csharedmemory_semctl_value(identifier) == 0
-            && csharedmemory_semctl_last_pid(identifier) == getpid()
+        csharedmemory_semctl_value(number) == 0
+            && csharedmemory_semctl_last_pid(number) == getpid()
             && keyFile.standing != .replaced
     }
 
     func isFree() throws(SystemCallError) -> Bool {
-        let value = try systemCall("semctl") { csharedmemory_semctl_value(identifier) }
+        let value = try systemCall("semctl") { csharedmemory_semctl_value(number) }
         return value > 0
     }
 
-    func hasWaiters() -> Bool { csharedmemory_semctl_waiters(identifier) > 0 }
+    func hasWaiters() -> Bool { csharedmemory_semctl_waiters(number) > 0 }
 
     func isAbandoned() -> Bool { false }
 
@@ -129,30 +130,42 @@ final class SystemVSemaphore: SegmentSemaphore {
     // A reset has freed it already; to post as well would let two in at once. One look decides: the
     // key file may change between two.
     func giveBack() -> Bool {
-        guard csharedmemory_semctl_value(identifier) == 0,
-            csharedmemory_semctl_last_pid(identifier) == getpid()
+        guard csharedmemory_semctl_value(number) == 0,
+            csharedmemory_semctl_last_pid(number) == getpid()
         else { return false }
         let isReplaced = keyFile.standing == .replaced
         return (try? post()) != nil && !isReplaced
     }
 
     func free() throws(SystemCallError) {
-        try systemCall("semctl") { csharedmemory_semctl_set_value(identifier, 1) }
+        try systemCall("semctl") { csharedmemory_semctl_set_value(number, 1) }
     }
 
     // The kernel gave it back in the dead process's name, whose number stands there until somebody
     // takes it: then the lock had another holder, and the former one has lost it. The number of a
     // process in another namespace reads 0.
     func resume(after former: FormerHolder) -> Bool {
-        let last = csharedmemory_semctl_last_pid(identifier)
+        let last = csharedmemory_semctl_last_pid(number)
         guard keyFile.standing != .replaced, last == 0 || former.processes.contains(last) else {
             return false
         }
         return (try? tryWait()) == true
     }
 
+    /// Removes an array that lost its key file before it was removed itself.
+    ///
+    /// - Parameters:
+    ///   - number: The kernel's number for it.
+    ///   - current: The array that is found by the key now, which stays.
+    static func removeRemains(_ number: CInt, but current: CInt?) {
+        guard number != current, csharedmemory_semctl_value(number) > 0,
+            csharedmemory_semctl_waiters(number) == 0
+        else { return }
+        csharedmemory_semctl_remove(number)
+    }
+
     func removeUnlessUsed() {
-        guard csharedmemory_semctl_value(identifier) > 0, !hasWaiters() else { return }
+        guard csharedmemory_semctl_value(number) > 0, !hasWaiters() else { return }
         remove(byForce: false)
     }
 
@@ -167,6 +180,6 @@ final class SystemVSemaphore: SegmentSemaphore {
     // with a new file, does not find.
     private func remove(withFile: Bool) {
         if withFile { keyFile.remove() }
-        csharedmemory_semctl_remove(identifier)
+        csharedmemory_semctl_remove(number)
     }
 }

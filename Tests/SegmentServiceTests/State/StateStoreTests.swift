@@ -43,7 +43,8 @@ extension SegmentState {
     static func some(_ name: SegmentName, serial: UInt64 = 7) -> SegmentState {
         SegmentState(
             serial: serial, identity: .systemV(identifier: 65_538, key: -5),
-            keyFile: .init(device: 9, inode: 10), byteCount: 4096, wasCreatedHere: true, name: name)
+            keyFile: .init(device: 9, inode: 10), byteCount: 4096, wasCreatedHere: true, name: name,
+            semaphore: 12)
     }
 }
 
@@ -72,7 +73,7 @@ private let longKey = NativeKey(
                 let prepared = try store.prepare(segment)
                 store.commit(prepared)
                 store.setHolder(holder, of: prepared.slot)
-                store.setFlags(.keep, isLockMadeHere: true, of: prepared.slot)
+                store.setFlags(.keep, nil, of: prepared.slot)
                 store.write(attachment, at: try store.take(.attachment))
                 let begun = try store.prepare(creation)
                 store.commit(begun)
@@ -89,7 +90,7 @@ private let longKey = NativeKey(
             #expect(
                 read.keyFile == segment.keyFile && read.byteCount == 4096 && read.wasCreatedHere)
             #expect(read.holder?.token == 99 && read.holder?.session == session.id)
-            #expect(read.ending == .keep && read.isLockMadeHere)
+            #expect(read.ending == .keep && read.isLockMadeHere == false && read.semaphore == 12)
             #expect(image.creations.map(\.1.key) == [longKey])
             #expect(image.creations.first?.1.notes.file == .init(device: 3, inode: 4))
             #expect(image.head.lastToken == 1234 && image.head.lastAlive.nanoseconds == 77)

@@ -1,0 +1,284 @@
+"""kill -9 of the server between any two of its system calls, while it serves one request.
+
+Each case serves its request again and again, killed a little later each time, until the request
+gets through. After each kill the server is started again on its state: it answers, what was
+acknowledged holds, what was not has happened or has not, no lock is stuck, and nothing is left.
+
+$SEGMENTD_KILL_STRIDE is the step from one instant to the next: 1 for all of them.
+"""
+import http.client
+import os
+import random
+import time
+from dataclasses import dataclass, field
+
+import pytest
+
+from harness import kernel
+from harness.client import Api
+from harness.killer import Killer
+from harness.waiting import wait_until
+
+STRIDE = int(os.environ.get("SEGMENTD_KILL_STRIDE", "12"))
+KINDS = ("posix", "systemv", "legacy")
+TOTAL = {"kills": 0, "slowest": 0.0}
+
+
+@dataclass
+class Scene:
+    """A server with two sessions, and what the request may have changed."""
+
+    name: kernel.Name
+    server: object
+    api: Api
+    one: object
+    two: object
+    token: int = 0
+    tokens: list = field(default_factory=list)
+
+    def lock_state(self):
+        return self.api.lock_state(self.name)["state"]
+
+    def is_attached(self, session):
+        return session.attachment(self.name, expect=None).status == 200
+
+
+# What is done before, what is killed, what holds afterwards.
+
+def open_session(scene):
+    return scene.api.post("/v1/sessions", json={"name": "third", "ttl_ms": 1000}, expect=201)
+
+
+def check_opened(scene, answer):
+    sessions = scene.api.get("/v1/sessions").json["sessions"]
+    third = [one for one in sessions if one.get("name") == "third" and one["ttl_ms"] == 1000]
+    assert len(sessions) == 2 + len(third) <= 3
+    if answer:
+        scene.api.delete("/v1/sessions/" + answer.json["id"], expect=200)
+    elif third:
+        # Nobody knows its id; it goes by its time to live.
+        wait_until(lambda: len(scene.api.get("/v1/sessions").json["sessions"]) == 2, 10)
+
+
+def create(scene):
+    return scene.one.create(scene.name, 100)
+
+
+def check_created(scene, answer):
+    if answer or scene.is_attached(scene.one):
+        assert scene.one.attachment(scene.name).json["size"] == 100
+        assert scene.one.read(scene.name).body == bytes(100)
+        assert scene.one.detach(scene.name).json["destroyed"]
+    else:
+        # Not even half of it is there.
+        assert not scene.name.exists()
+        assert not os.path.exists(scene.name.memory_file)
+        assert not os.path.exists(scene.name.lock_file)
+    scene.one.create(scene.name, 50)
+
+
+def attach(scene):
+    return scene.two.attach(scene.name)
+
+
+def check_attached(scene, answer):
+    assert scene.is_attached(scene.one)
+    assert not answer or scene.is_attached(scene.two)
+    assert scene.one.read(scene.name, length=4).body == b"kept"
+
+
+def detach(scene):
+    return scene.two.detach(scene.name)
+
+
+def check_detached(scene, answer):
+    assert scene.is_attached(scene.one)
+    assert not answer or not scene.is_attached(scene.two)
+    assert scene.one.read(scene.name, length=4).body == b"kept"
+
+
+def detach_last(scene):
+    return scene.one.detach(scene.name)
+
+
+def check_gone(scene, answer):
+    if answer:
+        assert answer.json["destroyed"]
+    if answer or not scene.is_attached(scene.one):
+        wait_until(lambda: not scene.name.exists(), 10, "the end of the segment")
+        wait_until(lambda: not os.path.exists(scene.name.memory_file), 10)
+        wait_until(lambda: not os.path.exists(scene.name.lock_file), 10)
+
+
+def end_session(scene):
+    answer = scene.api.delete(scene.one.href, expect=200)
+    scene.api.sessions.remove(scene.one)
+    return answer
+
+
+def check_ended(scene, answer):
+    status = scene.api.get(scene.one.href, expect=None).status
+    assert status == 410 or not answer
+    if status == 410:
+        wait_until(lambda: not scene.name.exists(), 10, "the end of the segment")
+        wait_until(lambda: not os.path.exists(scene.name.lock_file), 10)
+        if scene.one in scene.api.sessions:
+            scene.api.sessions.remove(scene.one)
+
+
+def lock(scene):
+    return scene.one.lock(scene.name)
+
+
+def check_locked(scene, answer):
+    state = scene.lock_state()
+    assert state == "session" or not answer
+    again = scene.one.lock(scene.name, wait_ms=5000).json
+    if answer:
+        assert again["fencing_token"] == answer.json["fencing_token"]
+    scene.one.write(scene.name, b"x", offset=0, token=again["fencing_token"])
+    scene.one.unlock(scene.name)
+
+
+def unlock(scene):
+    return scene.one.unlock(scene.name)
+
+
+def check_unlocked(scene, answer):
+    state = scene.lock_state()
+    assert state in ("session", "free")
+    if answer:
+        assert state == "free"
+    if state == "session":
+        assert scene.one.lock(scene.name).json["fencing_token"] == scene.token
+        scene.one.unlock(scene.name)
+
+
+def write_under_lock(scene):
+    return scene.one.write(scene.name, b"new!", offset=0, lock="true")
+
+
+def write(scene):
+    return scene.one.write(scene.name, b"new!", offset=0)
+
+
+def check_written(scene, answer):
+    octets = scene.one.read(scene.name, length=4).body
+    assert octets == b"new!" or not answer and octets == b"kept"
+    assert scene.lock_state() == "free"
+
+
+def look_under_lock(scene):
+    return scene.api.patch(scene.name.href + "/data", body=b"new!", query={"offset": 0},
+                           headers={"Content-Type": "application/octet-stream"}, expect=204)
+
+
+def with_segment(scene):
+    scene.one.create(scene.name, 100)
+    scene.one.write(scene.name, b"kept", offset=0)
+
+
+def with_two(scene):
+    with_segment(scene)
+    scene.two.attach(scene.name)
+
+
+def with_lock(scene):
+    with_segment(scene)
+    scene.token = scene.one.lock(scene.name).json["fencing_token"]
+
+
+def nothing(_scene):
+    pass
+
+
+CASES = {
+    "open": (nothing, open_session, check_opened),
+    "create": (nothing, create, check_created),
+    "attach": (with_segment, attach, check_attached),
+    "detach": (with_two, detach, check_detached),
+    "detach-last": (with_segment, detach_last, check_gone),
+    "detach-locked": (with_lock, detach_last, check_gone),
+    "end": (with_lock, end_session, check_ended),
+    "lock": (with_segment, lock, check_locked),
+    "unlock": (with_lock, unlock, check_unlocked),
+    "write": (with_segment, write, check_written),
+    "write-lock": (with_segment, write_under_lock, check_written),
+    "peek-write": (with_segment, look_under_lock, check_written),
+}
+
+
+def semaphore_is_free(name):
+    """By the kernel's word: nobody is kept out."""
+    if name.is_posix:
+        try:
+            with open(name.lock_file, "rb") as file:
+                return int.from_bytes(file.read(4), "little") == 1
+        except FileNotFoundError:
+            return True
+    entry = kernel.semaphore(kernel.ftok(name.lock_file))
+    return entry is None or kernel.libc.semctl(entry["semid"], 0, 12) == 1  # GETVAL
+
+
+def kill_during(start_server, server, name, case, instant):
+    """Serve the case's request, killed at the instant; whether the kill came before its end."""
+    prepare, request, check = CASES[case]
+    api = Api(server.address)
+    scene = Scene(name, server, api, api.session(ttl_ms=60000), api.session(ttl_ms=60000))
+    try:
+        prepare(scene)
+        killer = Killer(server.pid, instant)
+        answer = None
+        try:
+            answer = request(scene)
+        except (ConnectionError, http.client.HTTPException, OSError):
+            pass
+        said = killer.stop()
+        was_killed = said.startswith("killed")
+        assert answer is not None or was_killed, "the request failed, and nobody was killed"
+        api.close()
+        server.crash()
+
+        began = time.monotonic()
+        server = server.restart()
+        start_server.started.append(server)
+        api.address = server.address
+        api.get("/livez", expect=200)
+        TOTAL["slowest"] = max(TOTAL["slowest"], time.monotonic() - began)
+        TOTAL["kills"] += 1
+
+        try:
+            for session in (scene.one, scene.two):
+                if case != "end" or session is scene.two:
+                    api.get(session.href, expect=200)
+            if case not in ("lock", "unlock", "detach-locked", "end"):
+                assert semaphore_is_free(name), "a lock is stuck"
+            check(scene, answer)
+            assert not any(entry.startswith(".shared-memory-removal-")
+                           for entry in os.listdir(kernel.SHM))
+            api.end_sessions()
+            assert api.get("/v1/sessions").json["sessions"] == []
+        except AssertionError as problem:
+            raise AssertionError(f"after instant {instant} ({said}): {problem}\n"
+                                 f"{server.log()[-2000:]}") from problem
+        return was_killed, server
+    finally:
+        api.close()
+
+
+@pytest.mark.parametrize("case, kind", [
+    (case, kind) for case in CASES for kind in KINDS if case != "open" or kind == "posix"])
+def test_a_kill_at_any_instant(start_server, names, no_debris, case, kind):
+    server = start_server()
+    name = names[kind]
+    instant = random.randint(1, STRIDE)
+    while True:
+        was_killed, server = kill_during(start_server, server, name, case, instant)
+        wait_until(lambda: not name.exists() and not os.path.exists(name.lock_file), 10,
+                   "the end of the segment with its sessions")
+        wait_until(lambda: not os.path.exists(name.memory_file), 10)
+        if not was_killed:
+            break
+        instant += STRIDE
+    print(f"{case} {kind}: the last of {TOTAL['kills']} kills so far at {instant}, "
+          f"slowest restart {TOTAL['slowest']:.3f} s")
