@@ -177,12 +177,10 @@ static const uint64_t one_waiter = (uint64_t)1 << 32;
 
 typedef unsigned __int128 both_words;
 
-// The compiler takes the instruction's absence in a caller for no reason against inlining, and then
-// calls a library that is not there.
+// The instruction is as old as 64-bit processors are, but for the very first; the compiler takes it
+// only where it is told to, and in all functions that the others may end up in.
 #ifdef __x86_64__
-#define BOTH_WORDS __attribute__((target("cx16")))
-#else
-#define BOTH_WORDS
+#pragma clang attribute push(__attribute__((target("cx16"))), apply_to = function)
 #endif
 
 static both_words look(void *semaphore) {
@@ -191,7 +189,7 @@ static both_words look(void *semaphore) {
     return (both_words)rest << 64 | word;
 }
 
-BOTH_WORDS static both_words swap(void *semaphore, both_words from, both_words to) {
+static both_words swap(void *semaphore, both_words from, both_words to) {
     return __sync_val_compare_and_swap((both_words *)semaphore, from, to);
 }
 
@@ -199,7 +197,7 @@ static both_words joined(uint64_t word, both_words rest, uint32_t mark) {
     return (both_words)((uint32_t)(rest >> 64) | (uint64_t)mark << 32) << 64 | word;
 }
 
-BOTH_WORDS __attribute__((noinline)) static int take(void *semaphore, uint32_t mark) {
+static int take(void *semaphore, uint32_t mark) {
     for (both_words seen = look(semaphore);;) {
         uint64_t word = (uint64_t)seen;
         if ((uint32_t)word == 0) return EAGAIN;
@@ -211,7 +209,7 @@ BOTH_WORDS __attribute__((noinline)) static int take(void *semaphore, uint32_t m
 }
 
 // Answers 0, or EPERM where the semaphore is to be given back for a mark that it does not bear.
-BOTH_WORDS __attribute__((noinline)) static int give(void *semaphore, const uint32_t *mark, volatile int *has_waiters) {
+static int give(void *semaphore, const uint32_t *mark, volatile int *has_waiters) {
     for (both_words seen = look(semaphore);;) {
         uint64_t word = (uint64_t)seen;
         if (mark != NULL && ((uint32_t)word != 0 || (uint32_t)(seen >> 96) != *mark)) return EPERM;
@@ -280,3 +278,7 @@ int csharedmemory_semaphore_wait(void *semaphore, uint32_t mark, const struct ti
         if (why != 0 && why != EAGAIN && why != EINTR) return why;
     }
 }
+
+#ifdef __x86_64__
+#pragma clang attribute pop
+#endif

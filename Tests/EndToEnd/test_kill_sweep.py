@@ -19,7 +19,7 @@ from harness.client import Api
 from harness.killer import Killer
 from harness.waiting import wait_until
 
-STRIDE = int(os.environ.get("SEGMENTD_KILL_STRIDE", "12"))
+STRIDE = int(os.environ.get("SEGMENTD_KILL_STRIDE", "3"))
 KINDS = ("posix", "systemv", "legacy")
 TOTAL = {"kills": 0, "slowest": 0.0}
 

@@ -390,3 +390,78 @@ def test_state_of_another_boot_is_discarded(crash, posix):
     assert "damaged" in crash.server.log() or "discarded" in crash.server.log()
     assert crash.api.get(session.href).code == "session-gone"
     crash.api.delete(posix.href, expect=204)
+
+
+# A full /dev/shm, state included
+
+SMALL_SHM = ("unshare", "--mount", "sh", "-c",
+             'mount -t tmpfs -o size=512k tmpfs /dev/shm && exec "$@"', "sh")
+
+
+def fill(server):
+    """Leave not one block of the server's /dev/shm; gives the path of what takes them."""
+    path = f"/proc/{server.pid}/root/dev/shm/filler"
+    with open(path, "wb", buffering=0) as file:
+        with pytest.raises(OSError):
+            while True:
+                file.write(bytes(4096))
+    return path
+
+
+def test_state_that_cannot_be_written_is_a_refusal_and_nothing_else(start_server, posix):
+    server = start_server(wrapper=SMALL_SHM, state="/dev/shm/state")
+    api = Api(server.address)
+    first = api.session()
+    first.create(posix, 4096)
+    filler = fill(server)
+    refused = None
+    for _ in range(1000):
+        answer = api.post("/v1/sessions", json={"name": "n" * 128})
+        if answer.status != 201:
+            refused = answer
+            break
+    assert refused is not None and (refused.status, refused.code) == (507, "out-of-resources")
+    # What there is goes on.
+    first.write(posix, b"goes on", offset=0)
+    first.lock(posix)
+    first.unlock(posix)
+    api.get("/livez", expect=200)
+    os.unlink(filler)
+    api.session(name="n" * 128).end()
+    assert first.detach(posix).json["destroyed"]
+    api.end_sessions()
+    api.close()
+
+
+def test_a_server_starts_on_a_full_shm_and_records_when_there_is_room(start_server, posix):
+    """It is the one that can make room again."""
+    full = 'mount -t tmpfs -o size=64k tmpfs /dev/shm && mkdir -m 700 /dev/shm/state && ' \
+        'touch /dev/shm/state/lock && { head -c 1m /dev/zero >/dev/shm/big; exec "$@"; }'
+    server = start_server(wrapper=("unshare", "--mount", "sh", "-c", full, "sh"),
+                          state="/dev/shm/state")
+    api = Api(server.address)
+    assert api.post("/v1/sessions", expect=507).code == "out-of-resources"
+    api.delete("/v1/segments/posix:%2Fbig", expect=204)
+    api.session().end()
+    api.sessions.clear()
+    api.close()
+
+
+# Scale
+
+def test_ten_thousand_sessions_are_taken_over_at_once(start_server):
+    server = start_server("--log-level", "warning")
+    api = Api(server.address)
+    ids = [api.post("/v1/sessions", expect=201).json["id"] for _ in range(10_000)]
+    server.crash()
+    began = time.monotonic()
+    server = start_server.restart(server, api)
+    api.get(f"/v1/sessions/{ids[0]}", expect=200)
+    print(f"ready after {time.monotonic() - began:.3f} s")
+    assert time.monotonic() - began < 10
+    for one in (ids[4999], ids[-1]):
+        api.get(f"/v1/sessions/{one}", expect=200)
+    assert len(api.get("/v1/sessions").json["sessions"]) == 10_000
+    for one in ids:
+        api.delete(f"/v1/sessions/{one}", expect=200)
+    api.close()
