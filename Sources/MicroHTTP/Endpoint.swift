@@ -60,6 +60,19 @@ public struct Endpoint: Sendable, Hashable, CustomStringConvertible {
     /// The TCP port; nil for a Unix socket, and for one that is yet to be inherited.
     public var port: UInt16? { if case .tcp(_, let port) = kind { port } else { nil } }
 
+    /// The address, without the port; nil for a Unix socket.
+    ///
+    /// An inherited socket is asked what it is bound to.
+    public var host: String? {
+        switch kind {
+        case .tcp(let host, _): host
+        case .unix: nil
+        case .inherited(let descriptor): SocketAddress.local(of: descriptor)?.endpoint.boundHost
+        }
+    }
+
+    private var boundHost: String? { if case .tcp(let host, _) = kind { host } else { nil } }
+
     /// Reads an endpoint from its text form: `127.0.0.1:7070`, `[::1]:7070` or `unix:/path`.
     ///
     /// Fails if `text` has none of those forms.

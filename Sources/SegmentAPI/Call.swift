@@ -5,13 +5,19 @@ import SharedMemory
 /// One request on its way through the routes.
 struct Call: Sendable {
     let exchange: Exchange
-    let service: SegmentService
+    let api: SegmentAPI
     let requestID: RequestID
     /// The trace that the request belongs to, if it says so.
     let trace: TraceContext?
     /// The component of the path that the route left open, decoded.
-    let argument: String
-    let session: Session.ID?
+    var argument = ""
+    var session: Session.ID?
+    /// Who sends it.
+    var caller = Caller.anybody
+    /// What it must be to use force.
+    var forceRole: Role?
+
+    var service: SegmentService { api.service }
 
     var isHead: Bool { exchange.method == .head }
 
@@ -25,7 +31,23 @@ struct Call: Sendable {
     /// The segment that the path names.
     func segment() throws(Problem) -> SegmentName {
         let text = argument
-        return try attempt { () throws(ServiceError) in try service.name(fromPath: text) }
+        let name = try attempt { () throws(ServiceError) in try service.name(fromPath: text) }
+        try api.policy.require(name, shownTo: caller)
+        return name
+    }
+
+    /// Those of the elements whose segment the caller may know of.
+    func shown<Element>(_ elements: [Element], _ segment: (Element) -> String) -> [Element] {
+        guard !api.policy.showsEverything(to: caller) else { return elements }
+        return elements.filter { element in
+            guard let name = SegmentName(id: segment(element)) else { return false }
+            return api.policy.shows(name, to: caller)
+        }
+    }
+
+    /// Refuses a caller without the role that a use of force needs.
+    func requireForceRole() throws(Problem) {
+        if let forceRole { try api.policy.require(forceRole, of: caller) }
     }
 
     /// The session that the path names; one that cannot be is one that is not.
@@ -143,6 +165,7 @@ struct Call: Sendable {
     }
 
     func response(_ problem: Problem) -> Response {
+        if let refusal = problem.refusal { audit(refusal) }
         var response = response(
             problem.status, type: "application/problem+json", headers: problem.headers,
             content: .bytes(JSONWriter.text(of: problem)))

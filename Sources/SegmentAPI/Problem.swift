@@ -13,6 +13,8 @@ struct Problem: Error {
     /// The query parameter or header at fault.
     var parameter: String?
     var headers: [(String, String)] = []
+    /// The policy that kept the client out, where one did: this is put on record.
+    var refusal: Refusal?
 
     init(_ status: Int, _ code: String, _ title: String, _ detail: String) {
         self.status = status

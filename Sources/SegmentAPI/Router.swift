@@ -1,13 +1,30 @@
 import MicroHTTP
 
-/// What a path and a method lead to.
-struct Route: Sendable {
+/// What a method of a path does, and who may ask for it.
+struct Operation: Sendable {
     /// One of the API's methods, as the language names it without the API.
     typealias Action = @Sendable (SegmentAPI) -> (Call) throws(Problem) -> Plan
 
+    let method: Method
+    /// What the caller must be; `nil` lets everybody in, with or without a token.
+    let role: Role?
+    /// What it must be to ask for the same with `force=true`.
+    let forceRole: Role?
+    let action: Action
+
+    init(_ method: Method, _ role: Role?, force: Role? = nil, _ action: @escaping Action) {
+        self.method = method
+        self.role = role
+        forceRole = force ?? role
+        self.action = action
+    }
+}
+
+/// What a path leads to.
+struct Route: Sendable {
     /// The path with its open components in braces, for logs and counters.
     let template: String
-    let methods: [(Method, Action)]
+    let operations: [Operation]
     /// Whether the route is one of the versioned interface, where a session may be named.
     let isVersioned: Bool
     /// What stands between the slashes; nil for a component that is left open.
@@ -15,10 +32,10 @@ struct Route: Sendable {
 
     init(
         _ template: String,
-        _ methods: [(Method, Action)]
+        _ operations: [Operation]
     ) {
         self.template = template
-        self.methods = methods
+        self.operations = operations
         isVersioned = template.hasPrefix("/v1")
         components = template.split(separator: "/").map { $0.hasPrefix("{") ? nil : Array($0.utf8) }
     }
@@ -62,50 +79,75 @@ struct Route: Sendable {
         return nil
     }
 
-    /// The action for a method; HEAD is GET without a body.
-    func action(_ method: Method) -> Action? {
+    /// The operation of a method; HEAD is GET without a body.
+    func operation(_ method: Method) -> Operation? {
         let wanted = method == .head ? .get : method
-        return methods.first { $0.0 == wanted }?.1
+        return operations.first { $0.method == wanted }
     }
+
+    /// Whether any of its operations needs a role.
+    var isProtected: Bool { operations.contains { $0.role != nil } }
 
     /// The methods for an Allow header.
     var allowed: [String] {
-        methods.flatMap { $0.0 == .get ? ["GET", "HEAD"] : [$0.0.rawValue] }
+        operations.flatMap { $0.method == .get ? ["GET", "HEAD"] : [$0.method.rawValue] }
     }
 
+    /// Every path there is, with who may do what there.
     static let all: [Route] = [
         Route(
             "/v1/segments/{segment}/data",
             [
-                (.get, SegmentAPI.readData), (.put, SegmentAPI.replaceData),
-                (.patch, SegmentAPI.patchData),
+                Operation(.get, .inspect, SegmentAPI.readData),
+                Operation(.put, .use, SegmentAPI.replaceData),
+                Operation(.patch, .use, SegmentAPI.patchData),
             ]),
         Route(
             "/v1/segments/{segment}/lock",
-            [(.get, SegmentAPI.showLock), (.put, SegmentAPI.lock), (.delete, SegmentAPI.unlock)]),
+            [
+                Operation(.get, .inspect, SegmentAPI.showLock),
+                Operation(.put, .use, SegmentAPI.lock),
+                Operation(.delete, .use, force: .admin, SegmentAPI.unlock),
+            ]),
         Route(
             "/v1/segments/{segment}/attachment",
             [
-                (.get, SegmentAPI.showAttachment), (.put, SegmentAPI.attach),
-                (.delete, SegmentAPI.detach),
+                Operation(.get, .inspect, SegmentAPI.showAttachment),
+                Operation(.put, .use, SegmentAPI.attach),
+                Operation(.delete, .use, SegmentAPI.detach),
             ]),
         Route(
             "/v1/segments/{segment}",
-            [(.get, SegmentAPI.showSegment), (.delete, SegmentAPI.removeSegment)]),
+            [
+                Operation(.get, .inspect, SegmentAPI.showSegment),
+                Operation(.delete, .admin, SegmentAPI.removeSegment),
+            ]),
         Route(
-            "/v1/segments", [(.get, SegmentAPI.listSegments), (.post, SegmentAPI.createSegment)]),
-        Route("/v1/sessions", [(.get, SegmentAPI.listSessions), (.post, SegmentAPI.openSession)]),
+            "/v1/segments",
+            [
+                Operation(.get, .inspect, SegmentAPI.listSegments),
+                Operation(.post, .use, SegmentAPI.createSegment),
+            ]),
+        Route(
+            "/v1/sessions",
+            [
+                Operation(.get, .inspect, SegmentAPI.listSessions),
+                Operation(.post, .use, SegmentAPI.openSession),
+            ]),
         Route(
             "/v1/sessions/{session}",
-            [(.get, SegmentAPI.showSession), (.delete, SegmentAPI.endSession)]),
-        Route("/v1/sessions/{session}/renew", [(.post, SegmentAPI.renewSession)]),
-        Route("/v1/sessions/{session}/hold", [(.get, SegmentAPI.holdSession)]),
-        Route("/v1/keys", [(.get, SegmentAPI.deriveKeys)]),
-        Route("/v1", [(.get, SegmentAPI.showServer)]),
-        Route("/livez", [(.get, SegmentAPI.showLife)]),
-        Route("/readyz", [(.get, SegmentAPI.showReadiness)]),
-        Route("/healthz", [(.get, SegmentAPI.showLife)]),
-        Route("/metrics", [(.get, SegmentAPI.showMetrics)]),
-        Route("/openapi.yaml", [(.get, SegmentAPI.showDocument)]),
+            [
+                Operation(.get, .use, SegmentAPI.showSession),
+                Operation(.delete, .use, SegmentAPI.endSession),
+            ]),
+        Route("/v1/sessions/{session}/renew", [Operation(.post, .use, SegmentAPI.renewSession)]),
+        Route("/v1/sessions/{session}/hold", [Operation(.get, .use, SegmentAPI.holdSession)]),
+        Route("/v1/keys", [Operation(.get, .inspect, SegmentAPI.deriveKeys)]),
+        Route("/v1", [Operation(.get, .inspect, SegmentAPI.showServer)]),
+        Route("/livez", [Operation(.get, nil, SegmentAPI.showLife)]),
+        Route("/readyz", [Operation(.get, nil, SegmentAPI.showReadiness)]),
+        Route("/healthz", [Operation(.get, nil, SegmentAPI.showLife)]),
+        Route("/metrics", [Operation(.get, .inspect, SegmentAPI.showMetrics)]),
+        Route("/openapi.yaml", [Operation(.get, nil, SegmentAPI.showDocument)]),
     ]
 }

@@ -5,11 +5,14 @@ import Synchronization
 
 /// The HTTP/JSON face of a ``SegmentService``.
 ///
-/// It reads requests strictly, asks the service, and writes answers; it decides nothing itself.
+/// It reads requests strictly, asks the policy who may do what and the service to do it, and writes
+/// answers; it decides nothing itself.
 public final class SegmentAPI: Handler {
     let service: SegmentService
+    let policy: AccessPolicy
     let facts: ServerFacts
     let requests = RequestMetrics()
+    let audit: @Sendable (AuditEvent) -> Void
     private let log: @Sendable (AccessRecord) -> Void
     private let lastRequest = Atomic<UInt64>(0)
     private let run = UInt32.random(in: .min ... .max)
@@ -18,13 +21,20 @@ public final class SegmentAPI: Handler {
     ///
     /// - Parameters:
     ///   - service: What answers.
+    ///   - policy: Who may do what.
     ///   - facts: What the server tells of itself.
+    ///   - audit: Called for what a request did, or was not let do, that an operator may have to
+    ///     account for; on a thread that must not be kept.
     ///   - log: Called once for each request when it is over, on a thread that must not be kept.
     public init(
-        service: SegmentService, facts: ServerFacts, log: @escaping @Sendable (AccessRecord) -> Void
+        service: SegmentService, policy: AccessPolicy, facts: ServerFacts,
+        audit: @escaping @Sendable (AuditEvent) -> Void = { _ in },
+        log: @escaping @Sendable (AccessRecord) -> Void
     ) {
         self.service = service
+        self.policy = policy
         self.facts = facts
+        self.audit = audit
         self.log = log
     }
 
@@ -32,23 +42,30 @@ public final class SegmentAPI: Handler {
     public func receive(_ exchange: Exchange) -> Plan {
         var call = begin(exchange)
         do throws(Problem) {
-            let (place, argument) = try exchange.withPath { (path) throws(Problem) in
-                guard let (place, open) = Route.find(path) else { throw .noSuchPath }
-                return (place, try Self.decode(path.extracting(open)))
+            try policy.requireOwnOrigin(exchange)
+            guard let (place, open) = exchange.withPath(Route.find) else {
+                _ = try policy.caller(of: exchange)
+                throw .noSuchPath
             }
             let route = Route.all[place]
             exchange.tag = place
-            guard let action = route.action(exchange.method) else {
+            guard let operation = route.operation(exchange.method) else {
+                if route.isProtected { _ = try policy.caller(of: exchange) }
                 throw .methodNotAllowed(exchange.method.rawValue, allowed: route.allowed)
+            }
+            if let role = operation.role {
+                call.caller = try policy.caller(of: exchange)
+                try policy.require(role, of: call.caller)
             }
             guard exchange.contentLength ?? 0 <= facts.bodyByteLimit else {
                 throw .contentTooLarge(limit: facts.bodyByteLimit)
             }
-            call = Call(
-                exchange: exchange, service: service, requestID: call.requestID,
-                trace: call.trace, argument: argument,
-                session: try session(of: call, isNamedBy: route))
-            return try action(self)(call)
+            call.argument = try exchange.withPath { (path) throws(Problem) in
+                try Self.decode(path.extracting(open))
+            }
+            call.forceRole = operation.forceRole
+            call.session = try session(of: call, isNamedBy: route)
+            return try operation.action(self)(call)
         } catch { return .refuse(call.response(error)) }
     }
 
@@ -58,15 +75,18 @@ public final class SegmentAPI: Handler {
         exchange.tag = Route.all.count
         let trace = trace(of: exchange)
         if let trace { exchange.label = "\(trace.traceID) \(trace.spanID)" }
-        return Call(
-            exchange: exchange, service: service, requestID: requestID(of: exchange), trace: trace,
-            argument: "", session: nil)
+        return Call(exchange: exchange, api: self, requestID: requestID(of: exchange), trace: trace)
     }
 
     private func trace(of exchange: Exchange) -> TraceContext? {
         guard let field = exchange.header("traceparent") else { return nil }
         // Said twice, it says nothing.
         return exchange.headers("traceparent").count == 1 ? TraceContext(field) : nil
+    }
+
+    /// The path of a request with its open components in braces, once it is known.
+    func route(of exchange: Exchange) -> String? {
+        Route.all.indices.contains(exchange.tag) ? Route.all[exchange.tag].template : nil
     }
 
     private func requestID(of exchange: Exchange) -> RequestID {
@@ -115,7 +135,7 @@ public final class SegmentAPI: Handler {
         log(
             AccessRecord(
                 method: exchange.method.rawValue,
-                route: place < Route.all.count ? Route.all[place].template : "-",
+                route: route(of: exchange) ?? "-",
                 status: record.status, byteCount: record.bytesSent,
                 nanoseconds: record.nanoseconds, requestID: requestID(of: exchange),
                 trace: trace.count == 2 ? (id: String(trace[0]), span: String(trace[1])) : nil,

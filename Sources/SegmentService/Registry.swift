@@ -312,6 +312,8 @@ struct AttachmentRecord {
     let attachedAt: WallTime
     /// Where it is recorded.
     var slot = StateSlot.none
+    /// Whether a write to somebody else's segment is on record.
+    var hasWritten = false
 }
 
 extension ServiceError {

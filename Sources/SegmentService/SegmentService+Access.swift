@@ -21,17 +21,20 @@ public final class SegmentAccess: @unchecked Sendable {
     public let name: String
     fileprivate let lock: SegmentLock?
     fileprivate let session: Session.ID?
+    /// Whether this service made the segment.
+    fileprivate let isOwn: Bool
     private let service: SegmentService?
 
     fileprivate init(
         _ shared: SharedSegment, entry: EntryID, name: String, lock: SegmentLock?,
-        session: Session.ID?, peekingAt service: SegmentService?
+        session: Session.ID?, isOwn: Bool, peekingAt service: SegmentService?
     ) {
         self.shared = shared
         self.entry = entry
         self.name = name
         self.lock = lock
         self.session = session
+        self.isOwn = isOwn
         self.service = service
     }
 
@@ -96,7 +99,7 @@ extension SegmentService {
             }
             return SegmentAccess(
                 shared, entry: record.entry, name: entry.title, lock: entry.lock,
-                session: session, peekingAt: nil)
+                session: session, isOwn: entry.wasCreatedHere, peekingAt: nil)
         }
     }
 
@@ -153,7 +156,7 @@ extension SegmentService {
             return .joined(
                 SegmentAccess(
                     shared, entry: id, name: entry.title, lock: entry.lock, session: nil,
-                    peekingAt: self))
+                    isOwn: entry.wasCreatedHere, peekingAt: self))
         }
     }
 
@@ -182,7 +185,7 @@ extension SegmentService {
             let id = registry.insert(made)
             return SegmentAccess(
                 shared, entry: id, name: made.title, lock: made.lock, session: nil,
-                peekingAt: self)
+                isOwn: false, peekingAt: self)
         }
         if access == nil { shared.segment.settle() }
         return access
@@ -245,6 +248,24 @@ extension SegmentService {
                 return .held
             })
         return enqueue(waiter, at: access.entry, lock, wait: wish.wait)
+    }
+
+    /// Takes note of a write, and tells whether it is to be put on record as foreign: one without a
+    /// session, or the first by an attachment to a segment that this service did not make.
+    ///
+    /// - Parameter access: What was written by.
+    /// - Returns: Whether it is.
+    public func noteForeignWrite(_ access: SegmentAccess) -> Bool {
+        guard let session = access.session else { return true }
+        guard !access.isOwn else { return false }
+        return registry.withLock { registry in
+            guard let address = registry.entries[access.entry]?.address,
+                let record = registry.sessions[session]?.attachments[address],
+                record.entry == access.entry, !record.hasWritten
+            else { return false }
+            registry.sessions[session]?.attachments[address]?.hasWritten = true
+            return true
+        }
     }
 
     /// Whether the session behind an access holds the lock, with a token if one is given.

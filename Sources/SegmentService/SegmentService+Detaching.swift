@@ -94,7 +94,9 @@ extension SegmentService {
     /// Takes the attachment of a session that has ended.
     ///
     /// Nothing waits: where the lock is not to be had at once, the rest is done when it is.
-    func leave(_ record: AttachmentRecord, session: Session.ID) -> Release {
+    func leave(_ record: AttachmentRecord, session: Session.ID, because end: SessionEnd)
+        -> Release
+    {
         lookAtName(of: record.entry)
         let found = registry.withLock { registry -> (Entry.Outline, isHolder: Bool)? in
             registry.release(record)
@@ -115,14 +117,14 @@ extension SegmentService {
         var destroyed = false
         if isHolder, let lock = entry.lock {
             let isIntact = lock.isIntact
-            let done = takeDown(record.entry, because: .sessionEnded)
+            let done = takeDown(record.entry, because: SegmentEnd(end))
             destroyed = done.destroyed
             if done.lock == .held {
                 if !isIntact { lock.unlock() }
                 drive(record.entry, lock, isHeld: isIntact, turns: 1)
             }
         } else {
-            destroyed = takeDownWhenPossible(record.entry, entry.lock, because: .sessionEnded)
+            destroyed = takeDownWhenPossible(record.entry, entry.lock, because: SegmentEnd(end))
         }
         return Release(segment: segment, unlocked: isHolder, destroyed: destroyed)
     }
@@ -172,7 +174,9 @@ extension SegmentService {
         // The entry's reference moves here, so that it is the only one unless somebody reads.
         var last: SharedSegment?
         let closing = registry.withLock {
-            registry -> (lock: SegmentLock?, ending: LastDetach, remnant: Remnant?)? in
+            registry -> (
+                name: SegmentName, lock: SegmentLock?, ending: LastDetach, remnant: Remnant?
+            )? in
             guard let entry = registry.entries[id]?.outline,
                 let ending = registry.entries[id]?.ending,
                 registry.entries[id]?.sessionCount == 0,
@@ -181,7 +185,7 @@ extension SegmentService {
             registry.entries[id]?.afterClosing = []
             last = registry.entries[id]?.segment
             registry.entries[id]?.segment = nil
-            return (entry.lock, ending, registry.entries[id]?.remnant)
+            return (entry.name, entry.lock, ending, registry.entries[id]?.remnant)
         }
         guard let closing else { return (false, .held) }
         var destroyed = false
@@ -194,7 +198,7 @@ extension SegmentService {
         }
         if destroyed {
             closing.lock?.remove()
-            metrics.segmentsDestroyed[reason].add()
+            note(end: reason, of: closing.name)
         }
 
         let isRead = last != nil && !isKnownUniquelyReferenced(&last)

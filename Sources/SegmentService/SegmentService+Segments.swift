@@ -109,7 +109,7 @@ extension SegmentService {
             }
         } catch { throw ServiceError(error) }
         guard wasRemoved else { throw .inUse(name) }
-        metrics.segmentsDestroyed[force ? .forced : .removed].add()
+        note(end: force ? .forced : .removed, of: name)
         registry.withLock { registry in
             if let id = registry.current[address] { registry.supersede(id) }
         }

@@ -163,7 +163,7 @@ extension SegmentService {
         }
         for action in record.onEnd { action() }
         return record.attachments.values.sorted { $0.entry < $1.entry }
-            .map { leave($0, session: id) }
+            .map { leave($0, session: id, because: reason) }
     }
 
     // MARK: Holding

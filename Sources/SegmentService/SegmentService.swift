@@ -35,6 +35,8 @@ public final class SegmentService: Sendable {
     /// What the operator decided.
     public let configuration: Configuration
 
+    private let audit: @Sendable (AuditEvent) -> Void
+
     /// What the service counts as it works.
     public let metrics = ServiceMetrics()
 
@@ -53,9 +55,14 @@ public final class SegmentService: Sendable {
     ///   - configuration: What the operator decided.
     ///   - state: Where to write what must outlive a kill, and what a predecessor wrote; without
     ///     one, nothing outlives the process.
-    public init(configuration: Configuration, state: StateStore? = nil) {
+    ///   - audit: Called when a segment was destroyed, from any thread, which must not be kept.
+    public init(
+        configuration: Configuration, state: StateStore? = nil,
+        audit: @escaping @Sendable (AuditEvent) -> Void = { _ in }
+    ) {
         self.configuration = configuration
         self.state = state
+        self.audit = audit
         if let state { HolderMark.set(state.mark) }
         // Fencing tokens must not come again after a restart. Seconds, times more grants a second
         // than there can be, stay below what a JSON number holds exactly until the year 2242.
@@ -158,6 +165,12 @@ public final class SegmentService: Sendable {
             return
         }
         registry.withLock { $0.remember(plainKey: plain, of: key) }
+    }
+
+    /// Takes note of the end of a segment.
+    func note(end: SegmentEnd, of name: SegmentName) {
+        metrics.segmentsDestroyed[end].add()
+        audit(AuditEvent(endOf: name.description, because: end))
     }
 
     /// Does something in the registry with a session's attachment to the segment of a name.

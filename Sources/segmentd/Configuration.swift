@@ -33,6 +33,7 @@ struct Configuration {
     let logLevel: Logger.Level
     let logFormat: LogFormat
     let service: SegmentService.Configuration
+    let access: AccessSettings
     /// How many bytes the body of a request may have.
     let bodyByteLimit: Int
     private let threads: Int
@@ -57,8 +58,10 @@ struct Configuration {
         }
         let chosen = inherited + named
         listen = chosen.isEmpty ? [.standard] : chosen
+        access = try AccessSettings(flags.access, listen: listen)
         try Self.check(
-            listen, isInsecure: try Setting.isSet("insecure", flags.insecure), hasTokens: false)
+            listen, isInsecure: try Setting.isSet("insecure", flags.insecure),
+            hasTokens: access.tokenFile != nil)
         stateDirectory = try Setting("state-dir", flags.stateDir, Self.path).value
         logLevel = try Setting("log-level", flags.logLevel, Self.level).value ?? .info
         logFormat = try Setting("log-format", flags.logFormat, Self.format).value ?? .text

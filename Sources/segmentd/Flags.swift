@@ -79,11 +79,13 @@ struct Flags: ParsableArguments {
             "How long a connection may be silent.",
             "\(Configuration.serverDefaults.idleTimeout.components.seconds)", "seconds"))
     var idleTimeout: String?
+
+    @OptionGroup(title: "Access options") var access: AccessFlags
 }
 
 extension ArgumentHelp {
     /// The help for a flag: what it decides, what holds without it, and what its value is called.
-    fileprivate static func of(_ text: String, _ value: String, _ name: String) -> ArgumentHelp {
+    static func of(_ text: String, _ value: String, _ name: String) -> ArgumentHelp {
         ArgumentHelp("\(text) (default: \(value))", valueName: name)
     }
 }

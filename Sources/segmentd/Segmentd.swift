@@ -27,21 +27,27 @@ struct Segmentd: ParsableCommand {
 
     func run() throws {
         let configuration = try Configuration(flags, inherited: try InheritedSockets.take())
-        let signals = StopSignals.block()
+        let signals = Signals.block()
+        let environment = configuration.service.environment
+        let tokenSource = configuration.access.tokenSource(environment)
+        let policy = configuration.access.policy(
+            tokens: try tokenSource?.read(), environment: environment)
         let descriptorLimit = Descriptors.raiseLimit()
         let state = try StateDirectory(configuration.stateDirectory)
         let log = try Log(configuration)
         defer { log.close() }
 
         let service = SegmentService(
-            configuration: configuration.service, state: try state.open(log.logger))
+            configuration: configuration.service, state: try state.open(log.logger),
+            audit: log.audit)
         let transport = configuration.server(descriptorLimit: descriptorLimit) {
             log.logger.info("libmicrohttpd: \($0)")
         }
         let facts = ServerFacts(
             version: Version.number, transport: transport,
             bodyByteLimit: configuration.bodyByteLimit)
-        let api = SegmentAPI(service: service, facts: facts, log: log.access)
+        let api = SegmentAPI(
+            service: service, policy: policy, facts: facts, audit: log.audit, log: log.access)
         let server = try Server(configuration: transport, handler: api)
         guard service.start() else { throw StartError.failure("cannot start a thread") }
         if let report = service.recover() { log.tell(report) }
@@ -55,7 +61,7 @@ struct Segmentd: ParsableCommand {
             log.logger.warning("fewer files may be open than connections are allowed")
         }
 
-        let signal = signals.wait()
+        let signal = signals.wait { Self.reload(tokenSource, into: policy, log.logger) }
         signals.exitOnNext()
         log.logger.info("stopping", metadata: ["signal": "\(signal)"])
         manager?.notify("STOPPING=1")
@@ -65,6 +71,22 @@ struct Segmentd: ParsableCommand {
         server.stop(within: .milliseconds(1_500))
         log.logger.info("stopped")
         _ = consume state
+    }
+
+    /// Lets the tokens in that the file has now; if that is no good, those stay that there are.
+    private static func reload(_ source: TokenSource?, into policy: AccessPolicy, _ logger: Logger)
+    {
+        guard let source else {
+            logger.notice("there is no token file to read again")
+            return
+        }
+        do throws(StartError) {
+            let tokens = try source.read()
+            policy.replace(tokens)
+            logger.notice("read the token file again", metadata: ["tokens": "\(tokens.count)"])
+        } catch {
+            logger.error("the tokens stay as they were", metadata: ["reason": "\(error)"])
+        }
     }
 
     static func main() {

@@ -216,6 +216,9 @@ extension SegmentEnd {
         switch self {
         case .detached: "detached"
         case .sessionEnded: "session-ended"
+        case .sessionExpired: "session-expired"
+        case .sessionDisconnected: "session-disconnected"
+        case .shutdown: "shutdown"
         case .peeked: "peeked"
         case .removed: "removed"
         case .forced: "forced"

@@ -5,6 +5,8 @@ import SharedMemory
 extension SegmentAPI {
     func readData(_ call: Call) throws(Problem) -> Plan {
         let request = try ReadRequest(call)
+        // The lock keeps others out, so to take it is more than to read.
+        if request.wish.isWanted { try policy.require(.use, of: call.caller) }
         let name = try call.segment()
         let access = try attempt { () throws(ServiceError) in
             try service.access(name, session: call.session, for: .readOnly)

@@ -82,7 +82,8 @@ extension SegmentAPI {
                     completion(result.flatMap { self.store(body, at: place.offset, in: access) })
                 }
             } answer: { _ in
-                call.response(204)
+                call.audit(writing: body.byteCount, to: access)
+                return call.response(204)
             }
         }
     }

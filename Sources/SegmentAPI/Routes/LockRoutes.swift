@@ -41,9 +41,11 @@ extension SegmentAPI {
     func unlock(_ call: Call) throws(Problem) -> Plan {
         let force = try call.query { (query) throws(QueryError) in try query.bool("force") }
         try call.requireNoBody()
+        if force == true { try call.requireForceRole() }
         let name = try call.segment()
         if force == true {
             try attempt { () throws(ServiceError) in try service.breakLock(name) }
+            call.audit(.force, reason: "unlock", segment: name.description)
         } else {
             let session = try call.requireSession()
             try attempt { () throws(ServiceError) in try service.unlock(name, session: session) }

@@ -19,6 +19,9 @@ extension SegmentAPI {
         _ = try call.negotiate([.json])
         var found = service.segments
         if let origin { found.removeAll { $0.origin != origin } }
+        if !policy.showsEverything(to: call.caller) {
+            found.removeAll { !policy.shows($0.name, to: call.caller) }
+        }
         if let cursor {
             found.removeAll { !cursor.lexicographicallyPrecedes($0.name.description.utf8) }
         }
@@ -31,7 +34,7 @@ extension SegmentAPI {
         try call.requireNoQuery()
         _ = try call.negotiate([.json])
         let session = try call.requireSession()
-        let service = service
+        let (service, policy) = (service, policy)
         return try call.json(required: true) { (body) throws(JSONFailure) in
             let (key, native, size, mode, onLastDetach, ifExists) = try reading {
                 () throws(JSONError) in
@@ -61,6 +64,9 @@ extension SegmentAPI {
                     name = try service.name(plainKey: key ?? "")
                 }
             } catch { throw .problem(Problem(error)) }
+            do throws(Problem) { try policy.require(name, shownTo: call.caller) } catch {
+                throw .problem(error)
+            }
             guard case .number(let number)? = size, let byteCount = number.exactInt else {
                 throw .problem(
                     Problem(
@@ -74,7 +80,12 @@ extension SegmentAPI {
                     session: session, completion: completion)
                 return nil
             } answer: { (attached: SegmentService.Attached) in
-                call.json(
+                if attached.isNew {
+                    call.audit(
+                        .create, segment: attached.attachment.segment,
+                        byteCount: attached.attachment.byteCount)
+                }
+                return call.json(
                     attached.isNew ? 201 : 200, attached.attachment,
                     headers: [("Location", name.href)])
             }
@@ -93,7 +104,9 @@ extension SegmentAPI {
         let force = try call.query { (query) throws(QueryError) in try query.bool("force") }
         try call.requireNoBody()
         let name = try call.segment()
+        if force == true { try call.requireForceRole() }
         try attempt { () throws(ServiceError) in try service.remove(name, force: force ?? false) }
+        if force == true { call.audit(.force, reason: "delete", segment: name.description) }
         return .respond(call.response(204))
     }
 }

@@ -25,7 +25,7 @@ extension SegmentAPI {
                     binding: binding ?? .timeToLive, process: process)
                 return .respond(
                     call.json(
-                        201, SessionView(session: session, isOwn: true),
+                        201, SessionView(session, isOwn: true, to: call),
                         headers: [("Location", "/v1/sessions/\(session.id)")]))
             } catch { throw .problem(Problem(error)) }
         }
@@ -34,7 +34,7 @@ extension SegmentAPI {
     func listSessions(_ call: Call) throws(Problem) -> Plan {
         try call.requireNoQuery()
         _ = try call.negotiate([.json])
-        let views = service.sessions.map { SessionView(session: $0, isOwn: false) }
+        let views = service.sessions.map { SessionView($0, isOwn: false, to: call) }
         return .respond(call.json(200, Listing(name: "sessions", elements: views)))
     }
 
@@ -43,7 +43,7 @@ extension SegmentAPI {
         _ = try call.negotiate([.json])
         let id = try call.pathSession()
         let session = try attempt { () throws(ServiceError) in try service.session(id) }
-        return .respond(call.json(200, SessionView(session: session, isOwn: true)))
+        return .respond(call.json(200, SessionView(session, isOwn: true, to: call)))
     }
 
     func renewSession(_ call: Call) throws(Problem) -> Plan {
@@ -57,7 +57,8 @@ extension SegmentAPI {
         _ = try call.negotiate([.json])
         let id = try call.pathSession()
         let released = try attempt { () throws(ServiceError) in try service.endSession(id) }
-        return .respond(call.json(200, Listing(name: "released", elements: released)))
+        let shown = call.shown(released, \.segment)
+        return .respond(call.json(200, Listing(name: "released", elements: shown)))
     }
 
     func holdSession(_ call: Call) throws(Problem) -> Plan {

@@ -36,6 +36,14 @@ extension Attachment: JSONWritable {
 struct SessionView: JSONWritable {
     let session: Session
     let isOwn: Bool
+    /// What it is attached to, as far as whoever asks may know of it.
+    let attachments: [Attachment]
+
+    init(_ session: Session, isOwn: Bool, to call: Call) {
+        self.session = session
+        self.isOwn = isOwn
+        attachments = call.shown(session.attachments, \.segment)
+    }
 
     func write(to writer: inout JSONWriter) {
         writer.object { writer in
@@ -45,7 +53,7 @@ struct SessionView: JSONWritable {
             writer.member("ttl_ms", session.timeToLive)
             writer.member("created_at", session.createdAt)
             writer.member("expires_at", session.expiresAt)
-            writer.member("attachments", session.attachments)
+            writer.member("attachments", attachments)
         }
     }
 }

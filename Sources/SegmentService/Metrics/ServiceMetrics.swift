@@ -38,14 +38,33 @@ public enum SessionEnd: Int, Sendable, CaseIterable {
 public enum SegmentEnd: Int, Sendable, CaseIterable {
     /// The last attachment was given up.
     case detached
-    /// The last session that was attached ended.
+    /// The last session that was attached was ended by a request.
     case sessionEnded
+    /// The last session that was attached expired.
+    case sessionExpired
+    /// The last session that was attached lost what it was bound to.
+    case sessionDisconnected
+    /// The server was stopped, and the last session with it.
+    case shutdown
     /// Its last user left while a request without a session looked at it.
     case peeked
     /// A request to remove it, which nobody used.
     case removed
     /// A request to remove it, whoever used it.
     case forced
+}
+
+extension SegmentEnd {
+    /// The end of a segment that the end of a session brought about.
+    init(_ end: SessionEnd) {
+        self =
+            switch end {
+            case .deleted: .sessionEnded
+            case .expired: .sessionExpired
+            case .disconnected: .sessionDisconnected
+            case .shutdown: .shutdown
+            }
+    }
 }
 
 /// The two kinds of segment.

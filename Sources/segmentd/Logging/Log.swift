@@ -1,6 +1,7 @@
 import Glibc
 import Logging
 import SegmentAPI
+import SegmentService
 
 /// The log of the program, on its standard error stream.
 struct Log {
@@ -8,6 +9,8 @@ struct Log {
     let logger: Logger
     /// For requests.
     let access: @Sendable (AccessRecord) -> Void
+    /// For what may have to be accounted for.
+    let audit: @Sendable (AuditEvent) -> Void
 
     private let handler: LineHandler
 
@@ -21,6 +24,7 @@ struct Log {
         handler = LineHandler(level: level, format: format, sink: sink)
         logger = Logger(label: "segmentd") { [handler] _ in handler }
         access = AccessLog.recorder(level: level, format: format, sink: sink)
+        audit = AuditLog.recorder(level: level, format: format, sink: sink)
     }
 
     /// Says something whatever the level is.

@@ -66,7 +66,7 @@ enum LogFormat: String {
     }
 
     /// The text as the value of a key, in quotes where its end could not be told.
-    private static func quoted(_ text: String) -> String {
+    static func quoted(_ text: String) -> String {
         let needsQuotes = text.isEmpty || text.contains { " =\"".contains($0) }
         guard needsQuotes else { return printable(text) }
         let inside = text.map { $0 == "\"" ? "\\\"" : String($0) }.joined()

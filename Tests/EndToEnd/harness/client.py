@@ -238,8 +238,10 @@ class Session:
 class Api:
     """A client of one server, over one connection that is kept alive."""
 
-    def __init__(self, address):
+    def __init__(self, address, token=None):
+        """`token` goes with every request, as `Authorization: Bearer`."""
         self.address = address
+        self.fields = {"Authorization": f"Bearer {token}"} if token else {}
         self.connection = None
         self.sessions = []
 
@@ -247,7 +249,7 @@ class Api:
                 body=None, headers=None, query=None, deadline=DEADLINE):
         target = with_query(path, query)
         fields, body = compose(session=session, token=token, json=json, body=body,
-                               headers=headers)
+                               headers={**self.fields, **(headers or {})})
         if self.connection is None:
             self.connection = http_connection(self.address)
         self.connection.timeout = deadline
@@ -285,7 +287,7 @@ class Api:
               query=None):
         """Send a request on a connection of its own; its answer is awaited later."""
         fields, body = compose(session=session, token=None, json=json, body=body,
-                               headers=headers)
+                               headers={**self.fields, **(headers or {})})
         return Pending(self.address, method, with_query(path, query), fields, body)
 
     def stream(self, path):

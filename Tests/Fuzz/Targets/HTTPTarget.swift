@@ -74,7 +74,9 @@ enum HTTPTarget {
             endpoints: [.tcp(host: "127.0.0.1", port: 0)])
         let facts = ServerFacts(
             version: "0", transport: configuration, bodyByteLimit: 1024 * 1024)
-        let api = SegmentAPI(service: service, facts: facts) { _ in }
+        let api = SegmentAPI(
+            service: service, policy: AccessPolicy(environment: .current()), facts: facts
+        ) { _ in }
         guard let server = try? Server(configuration: configuration, handler: api),
             service.start(), (try? server.start()) != nil
         else { fatalError("the server does not start") }
