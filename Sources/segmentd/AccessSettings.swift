@@ -55,6 +55,7 @@ struct AccessSettings {
     /// - Parameters:
     ///   - flags: The flags.
     ///   - listen: Where the server listens; clients may call it by those addresses.
+    /// - Throws: ``StartError`` that names what cannot be meant.
     init(_ flags: AccessFlags, listen: [ListenAddress]) throws(StartError) {
         tokenFile = try Setting("token-file", flags.tokenFile, Self.path).value
         keyDirectories = try Setting.list("key-dir", flags.keyDir, Self.directory)

@@ -101,7 +101,7 @@ def test_a_write_without_a_session_is_foreign(audited, posix):
 
 
 def test_the_first_write_to_another_s_segment_is_foreign(audited, peer, posix):
-    segment = peer.segment(**posix.qt)
+    segment = peer.segment(posix)
     segment.create(64)
     api = Api(audited.address)
     session = api.session()

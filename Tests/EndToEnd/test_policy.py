@@ -43,7 +43,7 @@ def test_only_what_is_allowed_is_there_and_deny_wins(start_server, environment, 
 
 
 def test_a_denied_plain_key_is_hidden_under_every_name(start_server, peer, legacy):
-    segment = peer.segment(**legacy.qt)
+    segment = peer.segment(legacy)
     segment.create(64)
     shmid = Api(start_server().address).get(legacy.href).json["shmid"]
     native = "systemv:" + legacy.memory_file.replace("/", "%2F")
@@ -51,7 +51,7 @@ def test_a_denied_plain_key_is_hidden_under_every_name(start_server, peer, legac
         api = Api(start_server("--deny", pattern).address)
         assert api.segment_ids() == []
         for path in [legacy.path, native, native + "%3FlegacyKey=other", f"shmid:{shmid}",
-                     native.replace("%2F", "%2F%2F"), native.replace("%2F", "%2F.%2F")]:
+                     native.replace("%2Fqipc", "%2F%2F.%2Fqipc"), native.replace("%2F", "%2F.%2F")]:
             api.get("/v1/segments/" + path, expect=403)
     segment.detach()
 

@@ -96,7 +96,10 @@ def test_each_role_includes_those_before_it(guarded, stem, method, path, needed,
             continue
         answer = api.request(method, path, expect=(403, "forbidden"))
         challenge = answer.headers["WWW-Authenticate"]
-        assert 'error="insufficient_scope"' in challenge and f'scope="{needed}"' in challenge
+        # Force needs what the method needs first.
+        scopes = ["use", "admin"] if "lock?force" in path else [needed]
+        assert 'error="insufficient_scope"' in challenge
+        assert any(challenge.endswith(f'scope="{scope}"') for scope in scopes), challenge
 
 
 def test_a_token_that_is_limited_reaches_nothing_else(start_server, token_file, stem):
@@ -125,7 +128,7 @@ def test_a_token_that_is_limited_reaches_nothing_else(start_server, token_file, 
             answer = limited.request(method, other.href + path, json=body, session=using)
             assert answer.code in ("forbidden", "session-required"), answer
             assert using is None or answer.code == "forbidden"
-    for path in [f"posix:{stem}-two", f"posix:%2F%2F{stem}-two",
+    for path in [f"posix:{stem}-two", f"posix:%2F%252F{stem}-two",
                  f"posix:%2F{stem}-two%3FlegacyKey=posix:%2F{stem}-one"]:
         limited.get("/v1/segments/" + path, expect=403)
     limited.post("/v1/segments", json={**other.body, "size": 8}, session=own,
@@ -142,7 +145,7 @@ def test_a_token_that_is_limited_reaches_nothing_else(start_server, token_file, 
 
 def test_a_token_for_a_plain_key_reaches_the_segment_by_each_of_its_names(
         start_server, token_file, legacy, peer):
-    segment = peer.segment(**legacy.qt)
+    segment = peer.segment(legacy)
     segment.create(64)
     server = start_server("--token-file", token_file(
         f"{USE} use {legacy.path}", f"{INSPECT} inspect {legacy.path}x"))

@@ -30,7 +30,8 @@ import Testing
             for operation in route.operations {
                 let name = "\(operation.method.rawValue) \(route.template)"
                 seen.insert(name)
-                let expected = Self.open.contains(route.template) ? nil : Self.roles[name] ?? .inspect
+                let expected =
+                    Self.open.contains(route.template) ? nil : Self.roles[name] ?? .inspect
                 #expect(operation.role == expected, "\(name)")
             }
         }

@@ -25,7 +25,8 @@ public final class AccessPolicy: Sendable {
     ///   - isReadOnly: Whether nobody may change anything.
     ///   - environment: Says where Qt puts key files.
     public init(
-        hosts: HostRules = .loopback, tokens: TokenSet? = nil, allowed: [Glob] = [], denied: [Glob] = [],
+        hosts: HostRules = .loopback, tokens: TokenSet? = nil, allowed: [Glob] = [],
+        denied: [Glob] = [],
         isReadOnly: Bool = false, environment: KeyEnvironment
     ) {
         self.hosts = hosts
@@ -88,8 +89,9 @@ public final class AccessPolicy: Sendable {
         return false
     }
 
-    /// `same-origin`, or `none` where a person typed the address. Other ports of one host are
-    /// `same-site`, and not ours.
+    /// Whether a page of ours made the request, or a person who typed the address.
+    ///
+    /// Other ports of one host are `same-site`, and not ours.
     private static func isOwnSite(_ value: Span<UInt8>) -> Bool {
         ["same-origin", "none"].contains { value.count == $0.utf8.count && value.hasPrefix($0) }
     }

@@ -23,11 +23,10 @@ public struct Glob: Hashable, Sendable {
 
     private let elements: [Element]
 
-    /// Reads a pattern.
+    /// Reads a pattern; fails when it is empty, a `[` is not closed, a range runs backwards, or a
+    /// backslash has nothing behind it.
     ///
     /// - Parameter text: The pattern.
-    /// - Returns: `nil` when it is empty, a `[` is not closed, a range runs backwards, or a
-    ///   backslash has nothing behind it.
     public init?(_ text: some StringProtocol) {
         var rest = Array(text.unicodeScalars)[...]
         var elements: [Element] = []

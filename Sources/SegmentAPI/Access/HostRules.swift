@@ -15,14 +15,13 @@ public struct HostRules: Sendable {
         self.allowsAddresses = allowsAddresses
     }
 
-    /// Makes the rules.
+    /// Makes the rules; fails when a name cannot be one.
     ///
     /// - Parameters:
     ///   - names: More names and addresses, in any case, without ports; an address of IPv6 with or
     ///     without its brackets.
     ///   - allowsAddresses: Whether any address will do, and only names are looked at: for a
     ///     server that listens on all addresses of its host. No page can give itself an address.
-    /// - Returns: `nil` when a name cannot be one.
     public init?(names: [String], allowsAddresses: Bool = false) {
         var known: [[UInt8]] = []
         for name in names {

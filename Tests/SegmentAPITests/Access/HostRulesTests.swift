@@ -19,7 +19,8 @@ import Testing
         "", ":", ":80", "evil.example", "127.0.0.1.evil.example", "localhost.evil.example",
         "evil.example:7070", "128.0.0.1", "127.0.0", "127.0.0.1.1", "127.0.0.256", "127.0.0.1000",
         "127.0.0.", "127..0.1", "[::2]", "[::1", "::1", "[]", "[::1]x", "localhost:x",
-        "localhost:123456", "localhost@evil", "localhost/", "a localhost", "localhost ", "2130706433",
+        "localhost:123456", "localhost@evil", "localhost/", "a localhost", "localhost ",
+        "2130706433",
         "0x7f.0.0.1", "localhost..", "0.0.0.0", "localhost,evil.example", "[127.0.0.1]",
     ])
     func `nothing else is, nor what is malformed`(field: String) throws {
@@ -27,7 +28,9 @@ import Testing
     }
 
     @Test func `names that were added are ours too, in any case and with any port`() throws {
-        let rules = HostRules(names: ["Shm.Example", "10.0.0.7", "fd00::1", "[fd00::2]", "dot.example."])
+        let rules = HostRules(names: [
+            "Shm.Example", "10.0.0.7", "fd00::1", "[fd00::2]", "dot.example.",
+        ])
         for field in [
             "shm.example", "SHM.example:8080", "10.0.0.7:1", "[fd00::1]:7", "[FD00::2]",
             "dot.example", "shm.example.",

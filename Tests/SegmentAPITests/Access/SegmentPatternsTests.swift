@@ -35,7 +35,9 @@ import Testing
         #expect(try !patterns("other").fit(texts(id)), "not what somebody wrote behind it")
     }
 
-    @Test(arguments: ["systemv:/tmp/x", "systemv:/tmp//x", "systemv:/./tmp/./x", "systemv-81:/tmp/x"])
+    @Test(arguments: [
+        "systemv:/tmp/x", "systemv:/tmp//x", "systemv:/./tmp/./x", "systemv-81:/tmp/x",
+    ])
     func `every way to write a System V key is the same`(id: String) throws {
         #expect(try patterns("systemv:/tmp/x").fit(texts(id)))
     }
