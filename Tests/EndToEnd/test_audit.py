@@ -114,8 +114,8 @@ def test_the_first_write_to_another_s_segment_is_foreign(audited, peer, posix):
     session.attach(posix)
     session.write(posix, b"xy", offset=0)
     assert awaited(audited, "foreign-write", 2)[1]["bytes"] == 2
-    session.end()
     segment.detach()
+    session.end()
 
 
 def test_refused_access(start_server, stem, tmp_path):
