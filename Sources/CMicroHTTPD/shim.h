@@ -1,6 +1,8 @@
 #ifndef CMICROHTTPD_SHIM_H
 #define CMICROHTTPD_SHIM_H
 
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
 #include <limits.h>
 #include <microhttpd.h>
 #include <poll.h>
@@ -21,6 +23,10 @@ struct cmicrohttpd_options {
     void *_Nullable context;
     unsigned connection_timeout;
     size_t connection_memory;
+    // PEM, for a daemon that speaks TLS; all NULL for one that does not. `authority` may be.
+    const char *_Nullable certificate;
+    const char *_Nullable key;
+    const char *_Nullable authority;
     MHD_AccessHandlerCallback _Nullable access;
     MHD_RequestCompletedCallback _Nullable completed;
     MHD_NotifyConnectionCallback _Nullable connection;
@@ -51,7 +57,17 @@ cmicrohttpd_keep_escapes(void *context, struct MHD_Connection *connection, char 
 // `options` must outlive the daemon: the logger reads it.
 static inline struct MHD_Daemon *_Nullable
 cmicrohttpd_start(const struct cmicrohttpd_options *_Nonnull options) {
+    const int is_secure = options->certificate != NULL;
+    // A daemon without TLS would complain of these, so its list is empty.
+    struct MHD_OptionItem security[] = {
+        {is_secure ? MHD_OPTION_HTTPS_MEM_CERT : MHD_OPTION_END, 0, (void *) options->certificate},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, (void *) options->key},
+        {MHD_OPTION_HTTPS_MEM_TRUST, 0, (void *) options->authority},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *) "SECURE128:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"},
+        {MHD_OPTION_END, 0, NULL},
+    };
     return MHD_start_daemon(
+        (is_secure ? MHD_USE_TLS : 0) |
         MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
         options->access, options->context,
         MHD_OPTION_EXTERNAL_LOGGER, cmicrohttpd_format_log, (void *) options,
@@ -63,6 +79,7 @@ cmicrohttpd_start(const struct cmicrohttpd_options *_Nonnull options) {
         MHD_OPTION_URI_LOG_CALLBACK, options->target, options->context,
         MHD_OPTION_UNESCAPE_CALLBACK, cmicrohttpd_keep_escapes, NULL,
         MHD_OPTION_SIGPIPE_HANDLED_BY_APP, 1,
+        MHD_OPTION_ARRAY, security,
         MHD_OPTION_END);
 }
 
@@ -80,6 +97,45 @@ cmicrohttpd_descriptor(struct MHD_Connection *_Nonnull connection) {
 static inline void *_Nullable
 cmicrohttpd_socket_context(struct MHD_Connection *_Nonnull connection) {
     return MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context;
+}
+
+static inline gnutls_session_t _Nonnull
+cmicrohttpd_session(struct MHD_Connection *_Nonnull connection) {
+    return (gnutls_session_t) MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
+}
+
+// The library only asks for a certificate. This has the handshake fail without one that the authority made for
+// clients. Call it before the handshake.
+static inline void
+cmicrohttpd_require_certificate(struct MHD_Connection *_Nonnull connection) {
+    static gnutls_typed_vdata_st purpose = {
+        GNUTLS_DT_KEY_PURPOSE_OID, (unsigned char *) GNUTLS_KP_TLS_WWW_CLIENT, 0};
+    const gnutls_session_t session = cmicrohttpd_session(connection);
+    gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
+    gnutls_session_set_verify_cert2(session, &purpose, 1, 0);
+}
+
+// Bytes that were received, and neither decrypted by the kernel's word nor handed over yet.
+static inline size_t
+cmicrohttpd_pending(struct MHD_Connection *_Nonnull connection) {
+    return gnutls_record_check_pending(cmicrohttpd_session(connection));
+}
+
+// Sends past the library, as the answer's last bytes.
+static inline ssize_t
+cmicrohttpd_send_last(struct MHD_Connection *_Nonnull connection, const void *_Nullable bytes, size_t count) {
+    const gnutls_session_t session = cmicrohttpd_session(connection);
+    const ssize_t sent = gnutls_record_send(session, bytes, count);
+    (void) gnutls_bye(session, GNUTLS_SHUT_WR);
+    return sent;
+}
+
+// Copies memory of this process by the kernel, which answers a page that is gone with EFAULT and with what it could
+// copy before it.
+static inline ssize_t
+cmicrohttpd_copy(const void *_Nonnull from, void *_Nonnull to, size_t count) {
+    const struct iovec source = {(void *) from, count}, target = {to, count};
+    return syscall(SYS_process_vm_readv, getpid(), &target, 1UL, &source, 1UL, 0UL);
 }
 
 // Also true of the answers that the library gives by itself.

@@ -13,7 +13,10 @@ final class Daemon {
     /// Whether it must run although its epoll descriptor may be silent.
     var mustRun = true
 
-    init?(loop: Loop) {
+    /// - Parameters:
+    ///   - loop: Whose thread runs it.
+    ///   - security: What makes it speak TLS.
+    init?(loop: Loop, security: TransportSecurity? = nil) {
         let configuration = loop.configuration
         unsafe options = .allocate(capacity: 1)
         unsafe options.initialize(to: cmicrohttpd_options())
@@ -26,8 +29,11 @@ final class Daemon {
         unsafe options.pointee.connection = connectionCallback
         unsafe options.pointee.target = targetCallback
         unsafe options.pointee.log = logCallback
+        unsafe options.pointee.certificate = Self.copy(security?.certificate)
+        unsafe options.pointee.key = Self.copy(security?.key)
+        unsafe options.pointee.authority = Self.copy(security?.clientAuthority)
         guard let handle = unsafe cmicrohttpd_start(options) else {
-            unsafe options.deallocate()
+            unsafe Self.free(options)
             return nil
         }
         unsafe self.handle = handle
@@ -60,6 +66,17 @@ final class Daemon {
     /// Closes every connection, none of which may be suspended, and frees the daemon.
     func stop() {
         unsafe MHD_stop_daemon(handle)
+        unsafe Self.free(options)
+    }
+
+    private static func copy(_ text: String?) -> UnsafePointer<CChar>? {
+        unsafe text.flatMap { unsafe UnsafePointer(strdup($0)) }
+    }
+
+    private static func free(_ options: UnsafeMutablePointer<cmicrohttpd_options>) {
+        unsafe Glibc.free(UnsafeMutablePointer(mutating: options.pointee.certificate))
+        unsafe Glibc.free(UnsafeMutablePointer(mutating: options.pointee.key))
+        unsafe Glibc.free(UnsafeMutablePointer(mutating: options.pointee.authority))
         unsafe options.deallocate()
     }
 }

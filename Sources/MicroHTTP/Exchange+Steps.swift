@@ -210,15 +210,11 @@ extension Exchange {
         note(response)
         flow.phase = .lingering
         let message = response.serialized(for: self)
-        let sent = unsafe message.bytes.withUnsafeBytes { bytes in
-            unsafe send(
-                link.descriptor, bytes.baseAddress, bytes.count,
-                CInt(MSG_NOSIGNAL | MSG_DONTWAIT))
+        guard unsafe message.bytes.withUnsafeBytes({ unsafe link.sendLast($0) }) else {
+            return fail()
         }
-        guard sent == message.bytes.count else { return fail() }
         flow.bytesSent = message.bodyByteCount
         flow.isDelivered = true
-        _ = shutdown(link.descriptor, CInt(SHUT_WR))
         link.deadline = monotonicNanoseconds() + lingerNanoseconds
         return .YES
     }

@@ -25,10 +25,14 @@ final class Link: @unchecked Sendable {
     /// The request that is being received or answered.
     var exchange: Exchange?
 
+    /// Whether it speaks TLS.
+    let isSecure: Bool
+
     init(loop: Loop, daemon: Daemon, arrival: Arrival, connection: OpaquePointer) {
         self.loop = loop
         self.daemon = daemon
         self.arrival = arrival
+        isSecure = !arrival.peer.isOverUnixSocket && loop.configuration.security != nil
         unsafe self.connection = connection
         unsafe descriptor = cmicrohttpd_descriptor(connection)
         // The first request line is waited for as long as a request, so that one who sends
@@ -53,8 +57,23 @@ final class Link: @unchecked Sendable {
         return unsafe cmicrohttpd_has_answer(connection) != 0
     }
 
+    /// Sends the last bytes of all past libmicrohttpd.
+    ///
+    /// - Returns: Whether they went out whole.
+    func sendLast(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        let sent =
+            isSecure
+            ? unsafe cmicrohttpd_send_last(connection, bytes.baseAddress, bytes.count)
+            : unsafe send(
+                descriptor, bytes.baseAddress, bytes.count, CInt(MSG_NOSIGNAL | MSG_DONTWAIT))
+        guard sent == bytes.count else { return false }
+        _ = shutdown(descriptor, CInt(SHUT_WR))
+        return true
+    }
+
     /// Whether the client sends no more and everything it sent was read.
     var isReadToEnd: Bool {
+        if isSecure, unsafe cmicrohttpd_pending(connection) > 0 { return false }
         var byte: UInt8 = 0
         return unsafe recv(descriptor, &byte, 1, CInt(MSG_PEEK | MSG_DONTWAIT)) == 0
     }

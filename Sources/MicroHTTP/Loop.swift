@@ -113,9 +113,13 @@ final class Loop: @unchecked Sendable {
     func listen(on listeners: [Listener], _ admission: Admission) -> Bool {
         guard let daemon = Daemon(loop: self) else { return false }
         daemons.append(daemon)
-        let isWatched =
-            cmicrohttpd_epoll_add(
-                epoll.rawValue, daemon.epoll, cmicrohttpd_readable, Loop.firstDaemonToken) == 0
+        if let security = configuration.security {
+            guard let secure = Daemon(loop: self, security: security) else { return false }
+            daemons.append(secure)
+        }
+        let isWatched = zip(Loop.firstDaemonToken..., daemons).allSatisfy { token, daemon in
+            cmicrohttpd_epoll_add(epoll.rawValue, daemon.epoll, cmicrohttpd_readable, token) == 0
+        }
         let reception = Reception(
             listeners, admission: admission, epoll: epoll.rawValue,
             firstToken: Loop.firstListenerToken, configuration: configuration)
@@ -317,8 +321,10 @@ final class Loop: @unchecked Sendable {
     private func welcome(
         _ socket: CInt, _ address: inout sockaddr_storage, _ arrival: Arrival
     ) -> Bool {
-        arriving = (daemons[0], arrival)
-        daemons[0].add(socket, &address)
+        // The second one speaks TLS, if there is one.
+        let daemon = daemons[arrival.peer.isOverUnixSocket ? 0 : daemons.count - 1]
+        arriving = (daemon, arrival)
+        daemon.add(socket, &address)
         // Still there if memory ran out before the daemon could tell of it.
         return takeArriving() == nil
     }

@@ -48,6 +48,10 @@ extension Response {
         case .buffer(let buffer):
             return unsafe makeNative(lending: buffer.pointer, of: buffer)
         case .lent(let memory):
+            if let exchange, exchange.link.isSecure {
+                return unsafe ContentSource(exchange, .memory(memory))
+                    .makeNative(byteCount: memory.byteCount)
+            }
             return unsafe makeNative(lending: memory.bytes, of: memory.owner)
         case .producer(let byteCount, let producer):
             guard let exchange else { return nil }

@@ -17,7 +17,7 @@ public struct Response: Sendable {
 
         /// Memory to be sent from where it lies, while `owner` is kept alive.
         ///
-        /// Only the kernel touches the bytes. Should a page be gone by then, because another
+        /// Only the kernel touches the bytes: it sends them, or copies them for TLS. Should a page be gone by then, because another
         /// process has truncated the file it came from, the connection is closed and nothing else
         /// happens. The bytes are those of the moment of sending, not of the call.
         ///

@@ -3,6 +3,8 @@ extension Server {
     public struct Configuration: Sendable {
         /// Where to listen.
         public var endpoints: [Endpoint]
+        /// What makes TCP endpoints speak TLS; Unix sockets never do.
+        public var security: TransportSecurity?
         /// How many loop threads serve the connections.
         public var threads = 1
         /// How many connections there may be at once.

@@ -41,6 +41,7 @@ struct Configuration {
     private let connectionLimit: Int?
     /// How many of them one client may have; nil for half.
     private let connectionLimitPerClient: Int?
+    private let security: TransportSecurity?
     private let headerByteLimit: Int
     private let requestTimeout: Duration
     private let idleTimeout: Duration
@@ -63,6 +64,7 @@ struct Configuration {
             listen, isInsecure: try Setting.isSet("insecure", flags.insecure),
             hasTokens: access.tokenFile != nil)
         stateDirectory = try Setting("state-dir", flags.stateDir, Self.path).value
+        security = try TransportSecurity.configured(by: flags)
         logLevel = try Setting("log-level", flags.logLevel, Self.level).value ?? .info
         logFormat = try Setting("log-format", flags.logFormat, Self.format).value ?? .text
         threads =
@@ -112,6 +114,7 @@ struct Configuration {
     {
         var server = Self.serverDefaults
         server.endpoints = listen.map(\.endpoint)
+        server.security = security
         server.threads = threads
         server.connectionLimit =
             connectionLimit

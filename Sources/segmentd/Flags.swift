@@ -13,6 +13,18 @@ struct Flags: ParsableArguments {
     @Option(help: .of("The permissions of Unix sockets, in octal.", "0600", "mode"))
     var socketMode: String?
 
+    @Option(help: .of("The certificate for TLS at TCP addresses, as PEM.", "no TLS", "file"))
+    var tlsCert: String?
+
+    @Option(help: .of("Its private key, as PEM.", "none", "file"))
+    var tlsKey: String?
+
+    @Option(
+        help: .of(
+            "Who must have signed the certificates of clients, as PEM.", "clients need none",
+            "file"))
+    var tlsClientCa: String?
+
     @Flag(help: "Let any host that can reach an address use this server, without a token.")
     var insecure = false
 

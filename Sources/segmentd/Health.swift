@@ -23,7 +23,13 @@ struct Health: ParsableCommand {
     var timeout: String?
 
     func run() throws {
-        let address = try Setting.list("listen", server.flags.listen, Self.address).first
+        let addresses = try Setting.list("listen", server.flags.listen, Self.address)
+        // It does not speak TLS, and a Unix socket never does.
+        let isSecure = try Setting("tls-cert", server.flags.tlsCert, { $0 }).value != nil
+        let address = isSecure ? addresses.first { $0.port == nil } : addresses.first
+        guard !isSecure || address != nil else {
+            throw StartError.usage("with TLS, health asks over a Unix socket, and there is none")
+        }
         let path = self.path ?? "/readyz"
         guard path.hasPrefix("/"), !path.contains(where: { $0.isWhitespace || $0.isNewline }) else {
             throw StartError.usage("--path: '\(path)' is not a path that begins with a slash")

@@ -53,8 +53,8 @@ struct ListenAddress {
     }
 
     /// How clients name an endpoint that is being listened at.
-    static func url(_ address: Endpoint) -> String {
-        address.port == nil ? "\(address)" : "http://\(address)"
+    static func url(_ address: Endpoint, isSecure: Bool) -> String {
+        address.port == nil ? "\(address)" : "\(isSecure ? "https" : "http")://\(address)"
     }
 
     private static func isAddress(_ host: String) -> Bool {

@@ -52,7 +52,9 @@ struct Segmentd: ParsableCommand {
         guard service.start() else { throw StartError.failure("cannot start a thread") }
         if let report = service.recover() { log.tell(report) }
         try server.start()
-        let places = server.addresses.map(ListenAddress.url).joined(separator: ", ")
+        let places = server.addresses
+            .map { ListenAddress.url($0, isSecure: transport.security != nil) }
+            .joined(separator: ", ")
         log.announce("segmentd \(Version.number) listening on \(places)")
         let manager = ServiceManager.current
         manager?.notify("READY=1", "STATUS=listening on \(places)")
