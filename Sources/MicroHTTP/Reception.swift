@@ -10,13 +10,17 @@ final class Reception {
     private let traffic: Traffic?
     private let log: (@Sendable (String) -> Void)?
 
-    /// Given up for a moment where there is no descriptor left to turn a client away with.
-    private var spare = Reception.makeSpare()
+    /// Descriptors put by for clients, so that some can come when everything else has taken the
+    /// rest; the last is for turning others away.
+    private var spares: [FileDescriptor] = []
     /// Whether clients wait because they cannot even be turned away.
     private(set) var isPausing = false
 
     /// How many clients are let in at a time, lest those who are in wait for long.
     private static let batch = 32
+
+    /// How many descriptors are put by.
+    private static let spareCount = 8
 
     /// - Parameters:
     ///   - listeners: The sockets.
@@ -34,6 +38,7 @@ final class Reception {
         self.firstToken = firstToken
         traffic = configuration.traffic
         log = configuration.log
+        replenish()
     }
 
     /// Has the kernel tell of clients that come.
@@ -59,6 +64,7 @@ final class Reception {
 
     /// Tries again after a pause.
     func resume() {
+        replenish()
         guard isPausing else { return }
         close()
         isPausing = !open()
@@ -78,6 +84,9 @@ final class Reception {
             let socket = unsafe cmicrohttpd_accept(listener.descriptor, &address)
             guard socket >= 0 else {
                 switch errno {
+                case EMFILE where spares.count > 1, ENFILE where spares.count > 1:
+                    spares.removeLast()
+                    continue
                 case EMFILE, ENFILE, ENOBUFS, ENOMEM: turnAway(at: listener, errno)
                 default: break  // nobody is there, or who was there has left
                 }
@@ -108,23 +117,27 @@ final class Reception {
     /// in the kernel for a server that does not answer.
     private func turnAway(at listener: Listener, _ number: CInt) {
         log?("a client is turned away: \(ServerError.reason(number))")
-        spare = nil
+        spares = []
         var address = sockaddr_storage()
         let socket = unsafe cmicrohttpd_accept(listener.descriptor, &address)
         if socket >= 0 {
             traffic?.refuse()
             _ = Glibc.close(socket)
         }
-        spare = Self.makeSpare()
-        guard socket < 0 || spare == nil else { return }
+        replenish()
+        guard socket < 0 || spares.isEmpty else { return }
         // The kernel would tell of the same client again and again.
         close()
         isPausing = true
     }
 
-    /// A descriptor that stands for nothing but itself.
-    private static func makeSpare() -> FileDescriptor? {
-        FileDescriptor(unsafe Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC))
+    /// Puts descriptors by, as far as there are any.
+    private func replenish() {
+        while spares.count < Self.spareCount,
+            let spare = FileDescriptor(unsafe Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC))
+        {
+            spares.append(spare)
+        }
     }
 }
 
