@@ -10,7 +10,7 @@ import http.client
 import os
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -34,7 +34,6 @@ class Scene:
     one: object
     two: object
     token: int = 0
-    tokens: list = field(default_factory=list)
 
     def lock_state(self):
         return self.api.lock_state(self.name)["state"]
@@ -220,13 +219,16 @@ def semaphore_is_free(name):
     return entry is None or kernel.libc.semctl(entry["semid"], 0, 12) == 1  # GETVAL
 
 
-def kill_during(start_server, server, name, case, instant):
-    """Serve the case's request, killed at the instant; whether the kill came before its end."""
+def kill_during(start_server, server, name, case, instant, peer=None):
+    """Serve the case's request, killed at the instant; whether the kill came before its end.
+
+    A Qt process, where there is one, is attached meanwhile, and has the lock open."""
     prepare, request, check = CASES[case]
     api = Api(server.address)
     scene = Scene(name, server, api, api.session(ttl_ms=60000), api.session(ttl_ms=60000))
     try:
         prepare(scene)
+        qt = peer and peer.segment(name).attach()
         killer = Killer(server.pid, instant)
         answer = None
         try:
@@ -253,7 +255,15 @@ def kill_during(start_server, server, name, case, instant):
                     api.get(session.href, expect=200)
             if case not in ("lock", "unlock", "detach-locked", "end"):
                 assert semaphore_is_free(name), "a lock is stuck"
+            if qt and case not in ("lock", "unlock"):
+                qt.lock()
+                qt.unlock()
             check(scene, answer)
+            if qt:
+                qt.lock()
+                qt.unlock()
+                qt.detach()
+                qt.destroy()
             assert not any(entry.startswith(".shared-memory-removal-")
                            for entry in os.listdir(kernel.SHM))
             api.end_sessions()
@@ -269,16 +279,27 @@ def kill_during(start_server, server, name, case, instant):
 @pytest.mark.parametrize("case, kind", [
     (case, kind) for case in CASES for kind in KINDS if case != "open" or kind == "posix"])
 def test_a_kill_at_any_instant(start_server, names, no_debris, case, kind):
+    sweep(start_server, names[kind], case)
+
+
+@pytest.mark.parametrize("case, kind", [
+    (case, kind) for case in ("attach", "detach", "lock", "unlock", "write-lock", "peek-write")
+    for kind in ("posix", "legacy")])
+def test_a_kill_at_any_instant_keeps_qt_waiting_for_nothing(start_server, names, peer, case, kind):
+    sweep(start_server, names[kind], case, peer)
+
+
+def sweep(start_server, name, case, peer=None):
+    """Kill at one instant after the other, until the request is through."""
     server = start_server()
-    name = names[kind]
     instant = random.randint(1, STRIDE)
     while True:
-        was_killed, server = kill_during(start_server, server, name, case, instant)
+        was_killed, server = kill_during(start_server, server, name, case, instant, peer)
         wait_until(lambda: not name.exists() and not os.path.exists(name.lock_file), 10,
                    "the end of the segment with its sessions")
         wait_until(lambda: not os.path.exists(name.memory_file), 10)
         if not was_killed:
             break
         instant += STRIDE
-    print(f"{case} {kind}: the last of {TOTAL['kills']} kills so far at {instant}, "
+    print(f"{case} {name.kind}: {TOTAL['kills']} kills so far, the last at {instant}, "
           f"slowest restart {TOTAL['slowest']:.3f} s")

@@ -2,6 +2,7 @@
 import calendar
 import os
 import time
+from pathlib import Path
 
 import pytest
 
@@ -304,14 +305,18 @@ def test_waiters_are_gone_with_the_server(crash, name, peer):
     qt.detach()
 
 
-def test_tokens_go_on_growing_though_the_clock_steps_back(crash, posix):
+def test_tokens_go_on_growing_though_the_clock_steps_back(crash, environment, posix):
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     session = crash.api.session()
     session.create(posix)
-    tokens = []
-    for _ in range(3):
-        tokens.append(session.lock(posix).json["fencing_token"])
+    tokens = [session.lock(posix).json["fencing_token"]]
+    for years in (1, 9):
         session.unlock(posix)
-        crash()
+        crash(environment={**environment, "LD_PRELOAD": str(library), "DONT_FAKE_MONOTONIC": "1",
+                           "FAKETIME": f"-{years}y"})
+        listed = crash.api.session().body["created_at"]
+        assert int(listed[:4]) == time.gmtime().tm_year - years
+        tokens.append(session.lock(posix).json["fencing_token"])
     assert tokens == sorted(set(tokens))
 
 
@@ -444,6 +449,25 @@ def test_a_server_starts_on_a_full_shm_and_records_when_there_is_room(start_serv
     api.delete("/v1/segments/posix:%2Fbig", expect=204)
     api.session().end()
     api.sessions.clear()
+    api.close()
+
+
+def test_a_state_file_that_is_cut_off_under_the_server_costs_the_record_and_not_the_server(
+        start_server, posix):
+    server = start_server()
+    api = Api(server.address)
+    session = api.session()
+    session.create(posix)
+    session.lock(posix)
+    os.truncate(os.path.join(server.state, "state"), 0)
+    # What cannot be recorded is refused from now on; what there is goes on.
+    for _ in range(3):
+        session.write(posix, b"goes on", offset=0)
+        api.get(session.href, expect=200)
+    assert api.post("/v1/sessions", expect=507).code == "out-of-resources"
+    session.unlock(posix)
+    assert session.detach(posix).json["destroyed"]
+    api.end_sessions()
     api.close()
 
 

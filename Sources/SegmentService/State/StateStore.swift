@@ -13,6 +13,7 @@ public final class StateStore: Sendable {
     /// Held while the file grows, and for nothing else.
     private let growth = Mutex(())
     private let lastSerial: Atomic<UInt64>
+    /// Whether every store has reached the file.
     private let isWhole = Atomic(true)
     /// What was read when it was opened, until somebody recovers from it.
     private let found: Mutex<StateImage?>
@@ -95,9 +96,6 @@ public final class StateStore: Sendable {
         storeHead(UInt64(getpid()), at: StateLayout.Head.formerProcess)
     }
 
-    /// Whether every store has reached the file.
-    public var isIntact: Bool { isWhole.load(ordering: .relaxed) }
-
     // MARK: Head
 
     /// Notes that the server lives.
@@ -119,6 +117,10 @@ public final class StateStore: Sendable {
     ///
     /// - Throws: ``SystemCallError`` when there is no room for that.
     func take(_ kind: StateKind) throws(SystemCallError) -> StateSlot {
+        // Somebody cut the file off: better to refuse than to acknowledge what a kill would undo.
+        guard isWhole.load(ordering: .relaxed) else {
+            throw SystemCallError(call: "write", number: EFAULT)
+        }
         while true {
             if let number = space.withLock({ $0.free[Int(kind.rawValue)].popLast() }) {
                 return StateSlot(number: number)
