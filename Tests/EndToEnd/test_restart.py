@@ -305,19 +305,26 @@ def test_waiters_are_gone_with_the_server(crash, name, peer):
     qt.detach()
 
 
-def test_tokens_go_on_growing_though_the_clock_steps_back(crash, environment, posix):
+def test_tokens_go_on_growing_though_the_clock_steps_back(crash, environment, posix, no_debris):
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     session = crash.api.session()
     session.create(posix)
     tokens = [session.lock(posix).json["fencing_token"]]
     for years in (1, 9):
         session.unlock(posix)
-        crash(environment={**environment, "LD_PRELOAD": str(library), "DONT_FAKE_MONOTONIC": "1",
-                           "FAKETIME": f"-{years}y"})
+        # Through another program: the library changes the environment of the first, and that of a
+        # Swift program must lie where its arguments are.
+        crash(wrapper=("env",), environment={
+            **environment, "LD_PRELOAD": str(library), "DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME": f"-{years}y"})
         listed = crash.api.session().body["created_at"]
         assert int(listed[:4]) == time.gmtime().tm_year - years
         tokens.append(session.lock(posix).json["fencing_token"])
     assert tokens == sorted(set(tokens))
+    assert session.detach(posix).json["destroyed"]
+    crash.server.crash()
+    crash()
+    no_debris.clean()  # what the library had
 
 
 # State directories
