@@ -1,4 +1,5 @@
 import Glibc
+import SharedMemory
 
 /// The service manager that started this process and wants to hear from it: sd_notify(3), spoken
 /// by hand, for it is one datagram to a Unix socket.
@@ -35,6 +36,11 @@ struct ServiceManager: Sendable {
 
     private static func environment(_ name: String) -> String? {
         unsafe getenv(name).map { unsafe String(cString: $0) }
+    }
+
+    /// Tells it that files are read again; `READY=1` is to follow.
+    func notifyReloading() {
+        notify("RELOADING=1", "MONOTONIC_USEC=\(MonotonicInstant.now.nanoseconds / 1_000)")
     }
 
     /// Tells it something; if it does not listen, that is that.
