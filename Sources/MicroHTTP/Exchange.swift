@@ -98,7 +98,8 @@ public final class Exchange: @unchecked Sendable {
     /// - Parameter name: In any case.
     /// - Returns: The value, or nil if the header was not sent.
     public func header(_ name: StaticString) -> String? {
-        guard let value = unsafe readableHeaders.first(name) else { return nil }
+        requireReadableHeaders()
+        guard let value = unsafe headerList.first(name) else { return nil }
         return unsafe String(decoding: value, as: UTF8.self)
     }
 
@@ -112,26 +113,29 @@ public final class Exchange: @unchecked Sendable {
     public func withHeader<Result, Failure: Error>(
         _ name: StaticString, _ body: (Span<UInt8>?) throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        guard let value = unsafe readableHeaders.first(name) else { return try body(nil) }
+        requireReadableHeaders()
+        guard let value = unsafe headerList.first(name) else { return try body(nil) }
         return try body(unsafe Span(_bytes: value.bytes))
     }
 
     /// How often a header was sent.
-    public func headerCount(_ name: StaticString) -> Int { readableHeaders.count(name) }
+    public func headerCount(_ name: StaticString) -> Int {
+        requireReadableHeaders()
+        return headerList.count(name)
+    }
 
     /// Copies every value of a header.
     ///
     /// - Parameter name: In any case.
     /// - Returns: The values, in the order sent.
-    public func headers(_ name: StaticString) -> [String] { readableHeaders.all(name) }
+    public func headers(_ name: StaticString) -> [String] {
+        requireReadableHeaders()
+        return headerList.all(name)
+    }
 
-    private var readableHeaders: HeaderList {
-        _read {
-            guard link.loop.isCurrent, unsafe flow.connection != nil else {
-                preconditionFailure(
-                    "headers may be read only while the handler decides on a request")
-            }
-            yield headerList
+    private func requireReadableHeaders() {
+        guard link.loop.isCurrent, unsafe flow.connection != nil else {
+            preconditionFailure("headers may be read only while the handler decides on a request")
         }
     }
 

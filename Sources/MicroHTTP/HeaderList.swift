@@ -32,33 +32,29 @@ struct HeaderList {
 
     /// The bytes of the first header of a name, or nil if there is none.
     func first(_ name: StaticString) -> UnsafeRawBufferPointer? {
-        for index in 0..<count {
-            let field = self[index]
-            if field.isNamed(name) { return unsafe field.bytes }
+        for index in 0..<min(count, Self.capacity) where first[index].isNamed(name) {
+            return unsafe first[index].bytes
         }
-        return nil
+        return unsafe rest.first { $0.isNamed(name) }?.bytes
     }
 
     /// How many headers of a name there are.
     func count(_ name: StaticString) -> Int {
-        var found = 0
-        for index in 0..<count where self[index].isNamed(name) { found += 1 }
+        var found = rest.isEmpty ? 0 : rest.count { $0.isNamed(name) }
+        for index in 0..<min(count, Self.capacity) where first[index].isNamed(name) { found += 1 }
         return found
     }
 
     /// Copies the values of a name.
     func all(_ name: StaticString) -> [String] {
         var values: [String] = []
-        for index in 0..<count {
-            let field = self[index]
-            guard field.isNamed(name) else { continue }
+        func add(_ field: Field) {
+            guard field.isNamed(name) else { return }
             values.append(unsafe String(decoding: field.bytes, as: UTF8.self))
         }
+        for index in 0..<min(count, Self.capacity) { add(first[index]) }
+        for field in rest { add(field) }
         return values
-    }
-
-    private subscript(index: Int) -> Field {
-        index < Self.capacity ? first[index] : rest[index - Self.capacity]
     }
 }
 

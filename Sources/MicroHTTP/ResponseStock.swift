@@ -99,8 +99,21 @@ final class StockedResponse {
             let old = index < self.headers.count ? self.headers[index] : nil
             let new = index < headers.count ? headers[index] : nil
             if let old, let new, old == new { continue }
-            if let old { _ = unsafe MHD_del_response_header(native, old.0, old.1) }
-            if let new { _ = unsafe MHD_add_response_header(native, new.0, new.1) }
+            // Closures, for a string that is passed as it is becomes an array first.
+            if let (name, value) = old {
+                unsafe name.withCString { name in
+                    unsafe value.withCString { value in
+                        _ = unsafe MHD_del_response_header(native, name, value)
+                    }
+                }
+            }
+            if let (name, value) = new {
+                unsafe name.withCString { name in
+                    unsafe value.withCString { value in
+                        _ = unsafe MHD_add_response_header(native, name, value)
+                    }
+                }
+            }
         }
         self.headers = headers
     }

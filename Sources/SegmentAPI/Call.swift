@@ -75,11 +75,13 @@ struct Call: Sendable {
     }
 
     func header(_ name: StaticString) throws(Problem) -> String? {
-        guard exchange.headerCount(name) <= 1 else {
+        switch exchange.headerCount(name) {
+        case 0: return nil
+        case 1: return exchange.header(name)
+        default:
             throw .invalidRequest(
                 "The header \(name) may be sent only once.", parameter: name.description)
         }
-        return exchange.header(name)
     }
 
     /// Which of the types offered the client likes best.
@@ -158,7 +160,9 @@ struct Call: Sendable {
         _ status: Int, _ template: ResponseTemplate, headers: [(String, String)] = [],
         content: Response.Content = .empty
     ) -> Response {
-        var all = [("X-Request-Id", requestID.description)]
+        var all: [(String, String)] = []
+        all.reserveCapacity(headers.count + 2)
+        all.append(("X-Request-Id", requestID.description))
         if let trace { all.append(("traceparent", trace.field)) }
         all += headers
         return Response(status: status, template: template, headers: all, content: content)

@@ -7,16 +7,17 @@ public struct RequestID: Sendable, CustomStringConvertible {
 
     /// Appends the text.
     package func append(to output: inout [UInt8]) {
-        output.appendHex(UInt64(run))
-        output.append(UInt8(ascii: "-"))
-        output.appendHex(count)
+        text.append(to: &output)
+    }
+
+    private var text: ShortText {
+        ShortText {
+            $0.append(hexadecimal: UInt64(run))
+            $0.append(UInt8(ascii: "-"))
+            $0.append(hexadecimal: count)
+        }
     }
 
     /// Two numbers in hexadecimal digits.
-    public var description: String {
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(25)
-        append(to: &bytes)
-        return String(decoding: bytes, as: UTF8.self)
-    }
+    public var description: String { text.string }
 }

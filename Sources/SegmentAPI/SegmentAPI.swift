@@ -94,6 +94,11 @@ public final class SegmentAPI: Handler {
     }
 
     private static func decode(_ component: Span<UInt8>) throws(Problem) -> String {
+        var hasEscapes = false
+        for index in component.indices where component[index] == UInt8(ascii: "%") {
+            hasEscapes = true
+        }
+        if !hasEscapes, let text = component.validText { return text }
         do throws(PercentEncoding.Flaw) {
             return try PercentEncoding.decodePathComponent([UInt8](copying: component))
         } catch {

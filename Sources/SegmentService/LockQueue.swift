@@ -19,72 +19,66 @@ struct LockQueue {
     var phase = Phase.idle
     /// Whether something is being done under the lock for one of the waiters.
     var isServing = false
-    private var waiters: [LockWaiter] = []
+    private var line = WaitingLine()
 
     var holder: LockHolder? {
         if case .held(let holder) = phase { holder } else { nil }
     }
 
     /// How many clients wait for the lock to be theirs or to do something under it.
-    var waitingCount: Int { waiters.count { $0.isClient } }
+    var waitingCount: Int { line.clientCount }
 
-    var isEmpty: Bool { waiters.isEmpty }
+    var isEmpty: Bool { line.isEmpty }
 
     /// Whether a thread works the semaphore for waiters who have all left.
     var isLingering: Bool {
-        if case .busy = phase { waiters.isEmpty && !isServing } else { false }
+        if case .busy = phase { isEmpty && !isServing } else { false }
     }
 
     /// Whether an errand of the service's own waits.
     ///
     /// One is enough: it looks at how things stand when its turn comes.
-    var hasErrand: Bool { waiters.contains { !$0.isClient } }
+    var hasErrand: Bool { line.errandCount > 0 }
 
-    func contains(_ waiter: LockWaiter) -> Bool { waiters.contains { $0 === waiter } }
+    func contains(_ waiter: LockWaiter) -> Bool { line.contains(waiter) }
 
-    mutating func append(_ waiter: LockWaiter) { waiters.append(waiter) }
+    mutating func append(_ waiter: LockWaiter) { line.append(waiter) }
 
     /// Takes the one who has waited longest out of the queue.
     ///
     /// What a session wants done under the lock comes before its own wish to hold it: afterwards it
     /// would wait for itself.
     mutating func popFirst() -> LockWaiter? {
-        guard let first = waiters.first else { return nil }
-        guard case .hold = first.purpose, let session = first.session,
-            let index = waiters.firstIndex(where: { $0.session == session && $0.isWork })
-        else { return waiters.removeFirst() }
-        return waiters.remove(at: index)
+        guard var next = line.first else { return nil }
+        if case .hold = next.purpose, let session = next.session, line.hasWork(of: session),
+            let work = line.first(where: { $0.session == session && $0.isWork })
+        {
+            next = work
+        }
+        _ = line.remove(next)
+        return next
     }
 
     /// Puts one back who was taken out too soon.
-    mutating func putBack(_ waiter: LockWaiter) { waiters.insert(waiter, at: 0) }
+    mutating func putBack(_ waiter: LockWaiter) { line.prepend(waiter) }
 
     /// Whether a session wants something done under the lock.
     func hasWork(of session: Session.ID?) -> Bool {
-        session != nil && waiters.contains { $0.session == session && $0.isWork }
+        session.map { line.hasWork(of: $0) } ?? false
     }
 
     /// Takes one waiter out, wherever it stands.
     ///
     /// - Returns: Whether it was waiting.
-    mutating func remove(_ waiter: LockWaiter) -> Bool {
-        guard let index = waiters.firstIndex(where: { $0 === waiter }) else { return false }
-        waiters.remove(at: index)
-        return true
-    }
+    mutating func remove(_ waiter: LockWaiter) -> Bool { line.remove(waiter) }
 
     /// Takes out everybody but the service's own errands.
-    mutating func removeAllClients() -> [LockWaiter] {
-        let removed = waiters.filter(\.isClient)
-        waiters.removeAll(where: \.isClient)
-        return removed
-    }
+    mutating func removeAllClients() -> [LockWaiter] { line.removeAll(where: \.isClient) }
 
     /// Takes all waiters out, or those of one session.
     mutating func removeAll(of session: Session.ID? = nil) -> [LockWaiter] {
-        let removed = waiters.filter { session == nil || $0.session == session }
-        waiters.removeAll { session == nil || $0.session == session }
-        return removed
+        guard !line.isEmpty else { return [] }
+        return line.removeAll { session == nil || $0.session == session }
     }
 }
 

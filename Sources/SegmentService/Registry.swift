@@ -234,20 +234,32 @@ struct Entry {
     struct Outline {
         let address: KernelAddress
         let name: SegmentName
-        let title: String
+        let naming: Naming
         let lock: SegmentLock?
         let slot: StateSlot
         let isRenamed: Bool
+
+        var title: String { naming.title }
     }
 
     var outline: Outline {
         Outline(
-            address: address, name: name, title: title, lock: lock, slot: slot, isRenamed: isRenamed
-        )
+            address: address, name: name, naming: naming, lock: lock, slot: slot,
+            isRenamed: isRenamed)
     }
 
+    /// What it is called, not yet made a text, which few need.
+    struct Naming {
+        let name: SegmentName
+        let lostNameTo: String?
+
+        var title: String { lostNameTo ?? name.description }
+    }
+
+    var naming: Naming { Naming(name: name, lostNameTo: lostNameTo) }
+
     /// The text form of its name.
-    var title: String { lostNameTo ?? name.description }
+    var title: String { naming.title }
 
     struct FileNumbers: Equatable {
         let device: UInt64

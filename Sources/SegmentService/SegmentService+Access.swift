@@ -17,8 +17,9 @@ public final class SegmentAccess: @unchecked Sendable {
 
     private var shared: SharedSegment?
     fileprivate let entry: EntryID
-    /// The text form of the segment's name.
-    public let name: String
+    private let naming: Entry.Naming
+    /// What the segment is called.
+    public var name: String { naming.title }
     fileprivate let lock: SegmentLock?
     fileprivate let session: Session.ID?
     /// Whether this service made the segment.
@@ -26,12 +27,12 @@ public final class SegmentAccess: @unchecked Sendable {
     private let service: SegmentService?
 
     fileprivate init(
-        _ shared: SharedSegment, entry: EntryID, name: String, lock: SegmentLock?,
+        _ shared: SharedSegment, entry: EntryID, naming: Entry.Naming, lock: SegmentLock?,
         session: Session.ID?, isOwn: Bool, peekingAt service: SegmentService?
     ) {
         self.shared = shared
         self.entry = entry
-        self.name = name
+        self.naming = naming
         self.lock = lock
         self.session = session
         self.isOwn = isOwn
@@ -98,7 +99,7 @@ extension SegmentService {
                     .readOnlyAttachment, "the session is attached to \(entry.name) read-only")
             }
             return SegmentAccess(
-                shared, entry: record.entry, name: entry.title, lock: entry.lock,
+                shared, entry: record.entry, naming: entry.naming, lock: entry.lock,
                 session: session, isOwn: entry.wasCreatedHere, peekingAt: nil)
         }
     }
@@ -155,7 +156,7 @@ extension SegmentService {
             registry.entries[id]?.peekCount += 1
             return .joined(
                 SegmentAccess(
-                    shared, entry: id, name: entry.title, lock: entry.lock, session: nil,
+                    shared, entry: id, naming: entry.naming, lock: entry.lock, session: nil,
                     isOwn: entry.wasCreatedHere, peekingAt: self))
         }
     }
@@ -184,7 +185,7 @@ extension SegmentService {
             if registry.isOwed(address) { made.hadUser = true }
             let id = registry.insert(made)
             return SegmentAccess(
-                shared, entry: id, name: made.title, lock: made.lock, session: nil,
+                shared, entry: id, naming: made.naming, lock: made.lock, session: nil,
                 isOwn: false, peekingAt: self)
         }
         if access == nil { shared.segment.settle() }

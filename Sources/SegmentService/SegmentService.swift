@@ -42,6 +42,7 @@ public final class SegmentService: Sendable {
 
     let registry: Mutex<Registry>
     let gate = Gate()
+    private let names = NameCache()
     let timer = Timer()
     let processes = ProcessWatcher()
     /// How many threads wait in the kernel for a semaphore.
@@ -88,6 +89,15 @@ public final class SegmentService: Sendable {
     /// - Returns: The name.
     /// - Throws: ``ServiceError`` with `.keyError`.
     public func name(fromPath text: String) throws(ServiceError) -> SegmentName {
+        if let known = names[text] { return known }
+        let name = try read(path: text)
+        if case .key = name, !text.lowercased().hasPrefix("shmid:") {
+            names.remember(name, of: text)
+        }
+        return name
+    }
+
+    private func read(path text: String) throws(ServiceError) -> SegmentName {
         guard let colon = text.firstIndex(of: ":") else { return try name(plainKey: text) }
         let scheme = text[..<colon].lowercased()
         switch scheme {
@@ -180,8 +190,14 @@ public final class SegmentService: Sendable {
         _ session: Session.ID, to name: SegmentName,
         _ body: (inout Registry, AttachmentRecord) throws(ServiceError) -> Result
     ) throws(ServiceError) -> Result {
-        let address = try address(of: name, session: session)
         do throws(ServiceError) {
+            // Nearly always the session came by this name.
+            let known = try registry.withLock { (registry) throws(ServiceError) -> Result? in
+                guard let address = registry.sessions[session]?.addresses[name] else { return nil }
+                return try body(&registry, try registry.attachment(session, address))
+            }
+            if let known { return known }
+            let address = try address(of: name, session: nil)
             return try registry.withLock { (registry) throws(ServiceError) -> Result in
                 try body(&registry, try registry.attachment(session, address))
             }

@@ -47,15 +47,16 @@ package struct ContentRange: Sendable, Equatable {
 
     /// The field of an answer that holds a part; the part has at least one byte.
     package static func field(_ part: Range<Int>, of byteCount: Int) -> String {
-        var field: [UInt8] = []
-        field.reserveCapacity(64)
-        field.append(contentsOf: "bytes ".utf8)
-        field.appendDecimal(part.lowerBound)
-        field.append(UInt8(ascii: "-"))
-        field.appendDecimal(part.isEmpty ? part.lowerBound : part.upperBound - 1)
-        field.append(UInt8(ascii: "/"))
-        field.appendDecimal(byteCount)
-        return String(decoding: field, as: UTF8.self)
+        let last = part.isEmpty ? part.lowerBound : part.upperBound - 1
+        // Three numbers of at most nineteen digits, and `-/`; the word comes before them.
+        let numbers = ShortText {
+            $0.append(decimal: UInt64(part.lowerBound))
+            $0.append(UInt8(ascii: "-"))
+            $0.append(decimal: UInt64(last))
+            $0.append(UInt8(ascii: "/"))
+            $0.append(decimal: UInt64(byteCount))
+        }
+        return "bytes " + numbers.string
     }
 
     /// The field of an answer to a range that lies outside.

@@ -48,6 +48,12 @@ extension Span<UInt8> {
 
     /// The bytes as text; what is not UTF-8 is replaced.
     var text: String { String(decoding: Array(copying: self), as: UTF8.self) }
+
+    /// The bytes as text, if they are UTF-8.
+    var validText: String? {
+        guard let text = try? UTF8Span(validating: self) else { return nil }
+        return String(copying: text)
+    }
 }
 
 extension [UInt8] {
@@ -58,7 +64,7 @@ extension [UInt8] {
     }
 
     /// Appends the bytes of a span.
-    mutating func append(copying bytes: Span<UInt8>) {
+    package mutating func append(copying bytes: Span<UInt8>) {
         append(addingCapacity: bytes.count) { output in
             for index in bytes.indices { output.append(bytes[index]) }
         }
@@ -66,38 +72,30 @@ extension [UInt8] {
 
     /// Appends an integer in decimal, without a detour through a string.
     package mutating func appendDecimal(_ value: some FixedWidthInteger) {
-        var rest = value.magnitude
-        var digits = InlineArray<40, UInt8>(repeating: 0)
-        var start = digits.count
-        repeat {
-            let (quotient, digit) = rest.quotientAndRemainder(dividingBy: 10)
-            start -= 1
-            digits[start] = UInt8(ascii: "0") + UInt8(truncatingIfNeeded: digit)
-            rest = quotient
-        } while rest != 0
         if value < 0 { append(UInt8(ascii: "-")) }
-        for index in start..<digits.count { append(digits[index]) }
+        appendDecimal(magnitude: UInt64(value.magnitude))
     }
 
-    /// Appends a number in hexadecimal, in small letters.
-    mutating func appendHex(_ value: UInt64) {
-        var shift = 64 - Swift.max(value.leadingZeroBitCount & ~3, 0)
-        if shift == 0 { shift = 4 }
-        while shift > 0 {
-            shift -= 4
-            append(UInt8(truncatingIfNeeded: value >> UInt64(shift)).hexDigit)
-        }
+    /// Appends an integer in decimal.
+    package mutating func appendDecimal(_ value: Int) {
+        if value < 0 { append(UInt8(ascii: "-")) }
+        appendDecimal(magnitude: UInt64(value.magnitude))
+    }
+
+    private mutating func appendDecimal(magnitude: UInt64) {
+        ShortText { $0.append(decimal: magnitude) }.append(to: &self)
     }
 
     /// Appends a number that is not negative in exactly `width` decimal digits.
     ///
     /// Digits that do not fit are left out from the left.
     package mutating func appendDecimal(_ value: Int, width: Int) {
-        var divisor = 1
-        for _ in 1..<Swift.max(width, 1) { divisor *= 10 }
-        while divisor > 0 {
-            append(UInt8(ascii: "0") + UInt8(truncatingIfNeeded: value / divisor % 10))
-            divisor /= 10
+        let first = count
+        var rest = value
+        for _ in 0..<Swift.max(width, 1) { append(UInt8(ascii: "0")) }
+        for place in stride(from: count - 1, through: first, by: -1) {
+            self[place] += UInt8(truncatingIfNeeded: rest % 10)
+            rest /= 10
         }
     }
 }

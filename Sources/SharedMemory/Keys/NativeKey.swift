@@ -55,10 +55,12 @@ extension NativeKey: Hashable {
     /// - Returns: Whether they agree. Keys that differ in the legacy key alone are unequal, for
     ///   they name one segment with two different locks.
     public static func == (lhs: NativeKey, rhs: NativeKey) -> Bool {
-        lhs.type == rhs.type
-            && lhs.value.utf8.elementsEqual(rhs.value.utf8)
-            && (lhs.legacyKey == nil) == (rhs.legacyKey == nil)
-            && (lhs.legacyKey ?? "").utf8.elementsEqual((rhs.legacyKey ?? "").utf8)
+        guard lhs.type == rhs.type, lhs.value.isSameUTF8(as: rhs.value) else { return false }
+        switch (lhs.legacyKey, rhs.legacyKey) {
+        case (nil, nil): return true
+        case (let left?, let right?): return left.isSameUTF8(as: right)
+        default: return false
+        }
     }
 
     /// Hashes the type and the value, but not the legacy key.
