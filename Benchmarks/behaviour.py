@@ -242,15 +242,15 @@ def memory(report):
         client = server.client()
         session = client.open_session()
         client.create(session, "posix:/big", 1024 * MIB)
-        before, most = server.resident(), 0
+        before, most = server.resident() - shared(server), 0
         client.send("GET", "/v1/segments/posix:%2Fbig/data", Session_Id=session)
         left = 1024 * MIB
         while left > 0:
             left -= len(client.socket.recv(4 * MIB))
             most = max(most, server.resident() - shared(server))
-        more = most - before + shared(server)
-        rows.append(["a read of 1 GiB, beyond the segment itself", f"{max(0, more) / MIB:.1f} MiB"])
-        report.goal("memory", "a read of 1 GiB", max(0, more) / MIB, 4, True, " MiB")
+        more = max(0, most - before)
+        rows.append(["a read of 1 GiB, beyond the segment's own pages", f"{more / MIB:.1f} MiB"])
+        report.goal("memory", "a read of 1 GiB", more / MIB, 4, True, " MiB")
 
     with Segmentd() as server:
         client = server.client()
@@ -371,7 +371,8 @@ def growth(report, rounds):
 
 def waiting(report, count=10_000):
     """So many requests wait for one lock; then all are served."""
-    with Segmentd("--max-connections", str(count + 100), "--idle-timeout", "600") as server:
+    with Segmentd("--max-connections", str(count + 100),
+                  "--max-connections-per-address", str(count + 100), "--idle-timeout", "600") as server:
         client = server.client()
         holder = client.open_session()
         client.create(holder, "posix:/w", 4096)

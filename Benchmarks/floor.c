@@ -137,7 +137,7 @@ static size_t keep_escapes(void *context, struct MHD_Connection *connection, cha
 
 int main(int count, char **arguments) {
     if (count < 2) return 2;
-    size_t pool = count > 2 ? strtoul(arguments[2], NULL, 10) * 1024 : 32 * 1024;
+    size_t pool = count > 2 ? strtoul(arguments[2], NULL, 10) * 1024 : 16 * 1024;
     memory = mmap(NULL, capacity, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) fail("mmap");
     done = MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);

@@ -32,8 +32,9 @@ struct HeaderList {
 
     /// The bytes of the first header of a name, or nil if there is none.
     func first(_ name: StaticString) -> UnsafeRawBufferPointer? {
-        for index in 0..<min(count, Self.capacity) where first[index].isNamed(name) {
-            return unsafe first[index].bytes
+        let fields = first.span  // an element of the array itself would be had by a copy of it all
+        for index in 0..<min(count, Self.capacity) where fields[index].isNamed(name) {
+            return unsafe fields[index].bytes
         }
         return unsafe rest.first { $0.isNamed(name) }?.bytes
     }
@@ -41,7 +42,8 @@ struct HeaderList {
     /// How many headers of a name there are.
     func count(_ name: StaticString) -> Int {
         var found = rest.isEmpty ? 0 : rest.count { $0.isNamed(name) }
-        for index in 0..<min(count, Self.capacity) where first[index].isNamed(name) { found += 1 }
+        let fields = first.span
+        for index in 0..<min(count, Self.capacity) where fields[index].isNamed(name) { found += 1 }
         return found
     }
 

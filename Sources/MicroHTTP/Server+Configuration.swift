@@ -17,7 +17,7 @@ extension Server {
         /// end of Unix sockets. The request of one more is answered 429, and then closed.
         public var connectionLimitPerClient = Int.max
         /// How many bytes of memory a connection gets; bounds the head of a request.
-        public var connectionMemory = 32 * 1024
+        public var connectionMemory = 16 * 1024
         /// How long a connection may be silent, rounded up to whole seconds.
         ///
         /// An exchange that waits for its answer and a stream without news do not count as silent.

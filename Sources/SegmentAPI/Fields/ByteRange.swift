@@ -54,23 +54,25 @@ package enum ByteRange: Sendable, Equatable {
 
     /// Parses `bytes=A-B`, which is what nearly everybody sends; nil for anything else.
     private static func parsePlain(_ field: String) -> ByteRange? {
-        var bytes = field.utf8.makeIterator()
-        for expected in "bytes=".utf8 where bytes.next() != expected { return nil }
-        func number(endingWith end: UInt8?) -> Int? {
-            var value = 0
-            var count = 0
-            while let byte = bytes.next() {
-                guard byte.isDigit else { return byte == end && count > 0 ? value : nil }
-                count += 1
-                guard count <= 18 else { return nil }
-                value = value * 10 + Int(byte - UInt8(ascii: "0"))
+        guard field.hasPrefix("bytes=") else { return nil }
+        let bytes = field.utf8.span
+        var numbers = (0, 0)
+        var dash = 0
+        for index in "bytes=".utf8.count..<bytes.count {
+            let byte = bytes[index]
+            guard byte.isDigit else {
+                guard byte == UInt8(ascii: "-"), dash == 0, index > "bytes=".utf8.count else {
+                    return nil
+                }
+                dash = index
+                numbers = (numbers.1, 0)
+                continue
             }
-            return end == nil && count > 0 ? value : nil
+            guard index - dash <= 18 else { return nil }
+            numbers.1 = numbers.1 * 10 + Int(byte - UInt8(ascii: "0"))
         }
-        guard let first = number(endingWith: UInt8(ascii: "-")), let last = number(endingWith: nil),
-            first <= last
-        else { return nil }
-        return .one(.from(first, through: last))
+        guard dash > 0, bytes.count > dash + 1, numbers.0 <= numbers.1 else { return nil }
+        return .one(.from(numbers.0, through: numbers.1))
     }
 
     private static func parse(_ field: String) -> ByteRange? {

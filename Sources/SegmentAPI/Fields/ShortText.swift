@@ -14,7 +14,8 @@ struct ShortText {
     var string: String { storage.span.extracting(0..<count).validText ?? "" }
 
     mutating func append(_ byte: UInt8) {
-        storage[count] = byte
+        var bytes = storage.mutableSpan
+        bytes[count] = byte
         count += 1
     }
 
@@ -22,6 +23,8 @@ struct ShortText {
 
     mutating func append(hexadecimal value: UInt64) { append(value, base: 16) }
 
+    // Inlined, so that the divisions are by constants.
+    @inline(__always)
     private mutating func append(_ value: UInt64, base: UInt64) {
         var end = 1
         var rest = value / base
@@ -30,8 +33,9 @@ struct ShortText {
             rest /= base
         }
         rest = value
+        var bytes = storage.mutableSpan
         for place in stride(from: count + end - 1, through: count, by: -1) {
-            storage[place] = UInt8(truncatingIfNeeded: rest % base).hexDigit
+            bytes[place] = UInt8(truncatingIfNeeded: rest % base).hexDigit
             rest /= base
         }
         count += end
