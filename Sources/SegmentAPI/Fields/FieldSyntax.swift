@@ -72,8 +72,11 @@ extension [UInt8] {
 
     /// Appends an integer in decimal, without a detour through a string.
     package mutating func appendDecimal(_ value: some FixedWidthInteger) {
+        guard let magnitude = UInt64(exactly: value.magnitude) else {
+            return append(contentsOf: String(value).utf8)  // wider than any of ours
+        }
         if value < 0 { append(UInt8(ascii: "-")) }
-        appendDecimal(magnitude: UInt64(value.magnitude))
+        appendDecimal(magnitude: magnitude)
     }
 
     /// Appends an integer in decimal.
