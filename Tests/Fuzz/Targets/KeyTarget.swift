@@ -45,7 +45,7 @@ enum KeyTarget {
         // The name that a plain key makes may be too long, which the kernel is left to say.
         let isLong = key.legacyKey?.utf8.count ?? 0 > 100
         require(isLong || (try? key.validate()) != nil, "a name that was taken can name a segment")
-        guard key.legacyKey?.unicodeScalars.first != "\u{FEFF}" else { return }
+        guard key.legacyKey?.unicodeScalars.first != "\u{FEFF}", !isLong else { return }
         let again = try? service.name(fromPath: name.description)
         require(again == name, "\(name) leads to itself")
     }
