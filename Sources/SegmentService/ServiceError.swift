@@ -1,3 +1,4 @@
+import Glibc
 public import SharedMemory
 
 /// Why the service refused or failed a request.
@@ -62,6 +63,8 @@ public struct ServiceError: Error, Hashable, Sendable, CustomStringConvertible {
             case .keyError: .keyError
             case .alreadyExists: .alreadyExists
             case .notFound: .notFound
+            // What lies under the name of the lock is something else than one.
+            case .lockError where [EINVAL, ENXIO].contains(error.cause?.number): .lockUnsupported
             case .lockError, .unknownError: .unknownError
             case .outOfResources: .outOfResources
             case .keyCollision: .keyCollision

@@ -329,7 +329,7 @@ public final class SegmentLock: Sendable {
             switch error.number {
             case EACCES, EPERM: .permissionDenied
             case ENOSPC, EMFILE, ENFILE, ENOMEM, ERANGE, EDQUOT: .outOfResources
-            case ENOTDIR, ENAMETOOLONG, ENOENT, ELOOP, EISDIR, ENXIO, EINVAL: .keyError
+            case ENOTDIR, ENAMETOOLONG, ENOENT, ELOOP, EISDIR: .keyError
             default: .lockError
             }
         return SegmentError(code, key: key.description, cause: error, reason: "its lock")

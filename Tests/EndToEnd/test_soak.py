@@ -112,7 +112,10 @@ class Keeper:
         self.token = self.session.lock(name).json["fencing_token"]
 
     def check(self):
-        assert self.session.read(self.name, length=len(KEPT)).body == KEPT
+        """A busy machine may take its time; a server that hangs takes for ever."""
+        read = self.api.get(self.name.href + "/data", session=self.session, expect=200,
+                            query={"length": len(KEPT)}, deadline=60)
+        assert read.body == KEPT
         attachment = self.session.attachment(self.name).json
         assert attachment["locked"] and attachment["fencing_token"] == self.token, attachment
 
@@ -123,6 +126,12 @@ def resident(server):
         if line.startswith("RssAnon:"):
             return int(line.split()[1])
     raise AssertionError("no RssAnon")
+
+
+def states(server):
+    """What each thread of a server is doing: running, or asleep in which call of the kernel."""
+    return [(path / "stat").read_text().rsplit(")", 1)[1].split()[0] + " "
+            + (path / "wchan").read_text() for path in Path(f"/proc/{server.pid}/task").iterdir()]
 
 
 def figures(server):
@@ -156,7 +165,10 @@ def let_loose(start_server, server, api, keeper, crowds, kills):
             one.kill()
             one.start()
             kills["crowds"] += 1
-        keeper.check()
+        try:
+            keeper.check()
+        except TimeoutError:
+            raise AssertionError(f"no answer; the server's threads: {states(server)}") from None
         if warm is None and now > SECONDS * 0.6:
             warm = figures(server)
     return server, warm
