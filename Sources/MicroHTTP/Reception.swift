@@ -79,6 +79,7 @@ final class Reception {
         at token: UInt64, welcome: (CInt, inout sockaddr_storage, Arrival) -> Bool
     ) {
         guard let listener = listeners.dropFirst(Int(token - firstToken)).first else { return }
+        if spares.count < Self.spareCount { replenish() }
         for _ in 0..<Self.batch {
             var address = sockaddr_storage()
             let socket = unsafe cmicrohttpd_accept(listener.descriptor, &address)
