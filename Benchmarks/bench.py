@@ -1,6 +1,6 @@
 """Measures segmentd beside its peers, interleaved, on loopback; prints tables in Markdown.
 
-    bench.py [--quick] [NAME…]     the parts: see PARTS
+    bench.py [--quick | --rounds=N] [NAME…]     the parts: see PARTS
 """
 import os
 import platform
@@ -17,8 +17,8 @@ OCTETS = ["Content-Type: application/octet-stream"]
 
 
 class Bench:
-    def __init__(self, quick):
-        self.rounds = 1 if quick else 5
+    def __init__(self, rounds):
+        self.rounds = rounds
         self.seconds = 1
         self.report = Report()
 
@@ -234,12 +234,19 @@ def versions():
 
 
 def main(arguments):
-    quick = "--quick" in arguments
-    parts = [one for one in arguments if one != "--quick"] or PARTS
+    rounds, parts = 5, []
+    for one in arguments:
+        if one == "--quick":
+            rounds = 1
+        elif one.startswith("--rounds="):
+            rounds = int(one.removeprefix("--rounds="))
+        else:
+            parts.append(one)
+    parts = parts or PARTS
     unknown = [one for one in parts if one not in PARTS]
     if unknown:
         raise SystemExit(f"no part {', '.join(unknown)}; there are {', '.join(PARTS)}")
-    bench = Bench(quick)
+    bench = Bench(rounds)
     say = bench.report.say
     say(f"{time.strftime('%Y-%m-%d %H:%M', time.gmtime())} UTC, {platform.release()}, "
         f"{os.cpu_count()} × {processor()}; load {' '.join(map(str, os.getloadavg()))}")
