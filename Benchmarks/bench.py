@@ -19,7 +19,7 @@ OCTETS = ["Content-Type: application/octet-stream"]
 class Bench:
     def __init__(self, rounds):
         self.rounds = rounds
-        self.seconds = 1
+        self.seconds = 2
         self.report = Report()
 
     # The servers, with one segment of each kind that a session is attached to ("held") and one

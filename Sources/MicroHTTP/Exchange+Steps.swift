@@ -59,7 +59,7 @@ extension Exchange {
             return refuse(response)
         case .collect(let limit, let overflow, let then):
             let isKnown = contentLength ?? 0
-            guard isKnown <= limit, flow.body.reserve(isKnown) else { return refuse(overflow) }
+            guard isKnown <= limit, flow.body.reserve(isKnown) else { return refuse(overflow()) }
             flow.phase = .collecting(limit: limit, overflow: overflow, then: then)
         case .later:
             flow.phase = .draining
@@ -98,7 +98,7 @@ extension Exchange {
     }
 
     private func collect(
-        _ upload: UnsafeRawBufferPointer, limit: Int, overflow: Response
+        _ upload: UnsafeRawBufferPointer, limit: Int, overflow: () -> Response
     ) -> MHD_Result {
         if flow.body.byteCount + upload.count <= limit,
             unsafe flow.body.append(upload, limit: limit)
@@ -108,7 +108,7 @@ extension Exchange {
         flow.drained = flow.body.byteCount
         flow.body.discard()
         flow.phase = .draining
-        give(overflow)
+        give(overflow())
         return drain(upload.count)
     }
 

@@ -218,7 +218,8 @@ extension Exchange {
             /// The head has not been looked at.
             case fresh
             /// The body goes into `body`.
-            case collecting(limit: Int, overflow: Response, then: @Sendable (Body) -> Plan)
+            case collecting(
+                limit: Int, overflow: @Sendable () -> Response, then: @Sendable (Body) -> Plan)
             /// The body is dropped; the answer follows it.
             case draining
             /// The request is here whole and has no answer yet.

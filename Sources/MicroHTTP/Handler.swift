@@ -50,10 +50,10 @@ public enum Plan: Sendable {
 
     /// Read the whole body into memory, then go on by another plan.
     ///
-    /// A body of more than `limit` bytes is refused with `overflow`, by the rule of
-    /// ``refuse(_:)``: where the length was declared, before anything is read. A response that is
-    /// not used is not told so.
-    case collect(limit: Int, overflow: Response, then: @Sendable (Body) -> Plan)
+    /// A body of more than `limit` bytes is refused with `overflow`, which is made only then, by the
+    /// rule of ``refuse(_:)``: where the length was declared, before anything is read.
+    case collect(
+        limit: Int, overflow: @autoclosure @Sendable () -> Response, then: @Sendable (Body) -> Plan)
 
     /// The answer will come through ``Exchange/respond(_:)``, or came already.
     ///

@@ -69,11 +69,13 @@ extension SegmentAPI {
         }
         // A body in chunks may turn out to be larger than any may be.
         let limit = min(place.limit, facts.bodyByteLimit)
-        let overflow = call.response(
-            limit < place.limit
-                ? .contentTooLarge(limit: limit) : place.mismatch(nil, of: byteCount))
         let settled = wish
-        return .collect(limit: limit, overflow: overflow) { body in
+        return .collect(
+            limit: limit,
+            overflow: call.response(
+                limit < place.limit
+                    ? .contentTooLarge(limit: limit) : place.mismatch(nil, of: byteCount))
+        ) { body in
             do throws(Problem) { try place.check(body.byteCount, of: byteCount) } catch {
                 return .respond(call.response(error))
             }
