@@ -92,6 +92,37 @@ import Testing
         }
     }
 
+    /// A holder that gives back after a reset leaves a unit too many, and the kernel takes one back when
+    /// it exits, whoever has it then.
+    @Test(arguments: [KeyKind.systemV, .legacy])
+    func `is not lost when a process exits that gave back once too often`(kind: KeyKind) throws {
+        try withTemporaryKey(kind) { key in
+            let one = SegmentLock(ofSegment: key)
+            let other = SegmentLock(ofSegment: key)
+            #expect(try one.tryLock())
+            one.unlock()
+            let peer = try Peer(
+                key,
+                """
+                segment.lock()
+                semid = c.semget(c.ftok(segment.lock_path, segment.project), 1, 0)
+                c.semctl(semid, 0, 16, 1)
+                segment.unlock()
+                say('two')
+                hear()
+                """)
+            #expect(peer.line() == "two")
+            #expect(try one.tryLock())
+            #expect(try other.tryLock())
+            #expect(peer.finish() == 0)
+            other.unlock()
+            one.unlock()
+            #expect(try one.tryLock(), "nobody holds it")
+            one.unlock()
+            one.remove()
+        }
+    }
+
     @Test(arguments: [KeyKind.systemV, .legacy])
     func `reset under its holder is noticed, and not given back twice`(kind: KeyKind) throws {
         try withTemporaryKey(kind) { key in

@@ -6,6 +6,8 @@ import random
 import time
 from dataclasses import dataclass
 
+from harness import kernel
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -44,11 +46,11 @@ DIFFERENCES = {one.name: one for one in [
         "second segment of the same name comes to be",
         "already-exists", "not called on Qt", "what Qt does here depends on the file system"),
     Difference(
-        "lock-maker-removes-the-key-file",
-        "an object that made or reset a System V lock goes or gets another key",
-        "removes the key file by name, whoever uses it: newcomers find another lock, and with a "
-        "native key no segment",
-        "keeps the key file as long as the segment",
+        "lock-maker-removes-the-name",
+        "an object that made, reset or replaced a lock goes or gets another key",
+        "removes the key file, or the POSIX semaphore, by name, whoever uses it: newcomers find "
+        "another lock, and with a native System V key no segment",
+        "keeps the name as long as the segment",
         "the file is put back under its name, the same inode, as if Qt had left it",
         "the model stays exact; for a native key, segment and lock share the file"),
     Difference(
@@ -177,7 +179,7 @@ def require(condition, *what):
         raise Mismatch(" ".join(str(part) for part in what))
 
 
-KINDS = ["posix", "systemv", "legacy"]
+KINDS = list(kernel.MAKERS)
 MODES = ["rw", "rw", "ro"]
 HUGE = 1 << 47
 HTTP_MODES = {"rw": "read_write", "ro": "read_only"}
@@ -191,23 +193,19 @@ def choose_bytes(random):
     return [random.randint(0, 255)] * random.randint(1, 24)
 
 
-def choose_step(random, weights, objects):
-    """One step: [name of the call, object, arguments...]; it means something in any state."""
-    call = random.choices(list(weights), list(weights.values()))[0]
-    step = [call, random.choice(objects)]
+def choose_arguments(random, call):
+    """The arguments of a call; they mean something in any state."""
     if call == "create":
-        step += [choose_size(random), random.choice(MODES)]
-    elif call == "attach":
-        step += [random.choice(MODES)]
-    elif call in ("read", "peek"):
-        step += [random.choice([0, 0, random.randint(0, 250)]), random.randint(1, 60),
-                 random.random() < 0.4]
-    elif call in ("write", "poke"):
-        step += [random.choice([0, 0, random.randint(0, 250)]), choose_bytes(random),
-                 random.random() < 0.4]
-    elif call == "set_key":
-        step += [random.randint(0, 1)]
-    return step
+        return [choose_size(random), random.choice(MODES)]
+    if call == "attach":
+        return [random.choice(MODES)]
+    if call in ("read", "peek"):
+        return [random.choice([0, 0, random.randint(0, 250)]), random.randint(1, 60),
+                random.random() < 0.4]
+    if call in ("write", "poke"):
+        return [random.choice([0, 0, random.randint(0, 250)]), choose_bytes(random),
+                random.random() < 0.4]
+    return []
 
 
 def shorten(steps, fails, deadline=20.0):
@@ -229,7 +227,7 @@ def shorten(steps, fails, deadline=20.0):
         size = max(1, size // 2)
 
 
-def check_sequences(world, make_kinds, weights, objects, *, rounds, length):
+def check_sequences(world, *, rounds, length):
     """Run sequences until they are through, or one fails: then show a short one that does."""
     replay = json.loads(os.environ.get("SEGMENTD_DIFFERENTIAL_REPLAY", "null"))
     if replay is not None:
@@ -240,13 +238,29 @@ def check_sequences(world, make_kinds, weights, objects, *, rounds, length):
     rounds = int(os.environ.get("SEGMENTD_DIFFERENTIAL_ROUNDS", rounds))
     for number in range(rounds):
         source = random.Random(f"{world.kind} {seed} {number}")
-        kinds = make_kinds(source)
-        steps = [choose_step(source, weights, objects) for _ in range(length)]
+        kinds = source.choices(KINDS, k=2)
+        weights = choose_weights(source, world.weights)
+        steps = [choose_step(source, world, weights) for _ in range(length)]
         try:
             world.run(kinds, steps)
         except AssertionError as problem:
             raise AssertionError(report(world, seed, number, kinds, steps, problem)) from problem
         LEDGER.sequences[world.kind] += 1
+
+
+def choose_weights(random, weights):
+    """How often each call is made: now and then a few calls far more often than the others."""
+    if random.random() < 0.7:
+        return weights
+    favourites = random.sample(list(weights), 5)
+    return {call: weight * (4 if call in favourites else 1) for call, weight in weights.items()}
+
+
+def choose_step(random, world, weights):
+    """One step: [name of the call, object, key, spelling, arguments...]."""
+    call = random.choices(list(weights), list(weights.values()))[0]
+    return [call, random.choice(world.objects_by_number), random.randint(0, 1),
+            random.randint(0, 11), *choose_arguments(random, call)]
 
 
 def report(world, seed, number, kinds, steps, problem):

@@ -3,7 +3,7 @@ import ctypes
 import hashlib
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import quote
 
 PROJECT = 0x51
@@ -127,6 +127,7 @@ class Name:
     memory_file: str
     lock_file: str
     id: str
+    project: int = PROJECT
 
     @property
     def href(self):
@@ -134,13 +135,44 @@ class Name:
 
     @property
     def is_posix(self):
-        return self.kind == "posix"
+        return self.kind.endswith("posix")
+
+    @property
+    def shares_file(self):
+        """Whether segment and lock have one key file."""
+        return self.memory_file == self.lock_file
+
+    def memory_key(self):
+        """The System V key of the segment; None while there is no key file."""
+        return ftok(self.memory_file, self.project)
+
+    def lock_key(self):
+        """The System V key of the lock; None while there is no key file."""
+        return ftok(self.lock_file, self.project)
+
+    def spellings(self):
+        """The same segment under all the texts that name it, itself first."""
+        texts = {self.path: self.body}
+        native = self.id
+        scheme, rest = native.split(":", 1)
+        if self.kind == "posix":
+            more = [f"posix:{rest[1:]}", f"POSIX:{rest}", f"posix://{rest}"]
+        elif self.kind == "systemv":
+            more = [f"systemv-81:{rest}", f"SystemV-081:{rest}", f"systemv:/.{rest}"]
+        elif self.kind == "systemv84":
+            more = [f"systemv-084:{rest}", f"systemv-84:/.{rest}"]
+        else:
+            more = [native, native.split("?")[0]]
+        texts.update({text: {"native_key": text} for text in more})
+        if self.kind == "legacy":
+            texts["key:" + self.path] = self.body
+        return [replace(self, path=path, body=body) for path, body in texts.items()]
 
     def size(self):
         """The segment's size by the kernel's word; None when there is no segment."""
         if self.is_posix:
             return os.stat(self.memory_file).st_size if os.path.exists(self.memory_file) else None
-        entry = shared_memory(ftok(self.memory_file))
+        entry = shared_memory(self.memory_key())
         return entry and entry["size"]
 
     def exists(self):
@@ -148,7 +180,7 @@ class Name:
 
     def attachments(self):
         """The kernel's count (System V only)."""
-        return shared_memory(ftok(self.memory_file))["nattch"]
+        return shared_memory(self.memory_key())["nattch"]
 
     def bytes(self):
         """The memory of a POSIX segment, read behind everybody's back."""
@@ -197,8 +229,26 @@ def legacy_name(stem, directory):
     )
 
 
+def systemv84_name(stem, directory):
+    """A native key with another project id than Qt's."""
+    text = f"systemv-84:{directory}/{stem}"
+    return replace(systemv_name(stem, directory), kind="systemv84", path=text, id=text, project=84,
+                   body={"native_key": text}, qt={"type": "native", "native": text})
+
+
+def legacy_posix_name(stem, _):
+    """What new Qt makes of a plain key for POSIX."""
+    memory, lock = legacy_stem("sharedmemory", stem), legacy_stem("systemsem", stem)
+    text = f"posix:/{memory}?legacyKey={stem}"
+    return Name(kind="legacy-posix", path=text, body={"native_key": text},
+                qt={"type": "legacy-posix", "key": stem}, memory_file=f"{SHM}/{memory}",
+                lock_file=f"{SHM}/sem.{lock}", id=text)
+
+
+MAKERS = {"posix": lambda stem, _: posix_name(stem), "systemv": systemv_name,
+          "legacy": legacy_name, "systemv84": systemv84_name, "legacy-posix": legacy_posix_name}
+
+
 def make_name(kind, stem, directory):
-    """A name of the kind "posix", "systemv" or "legacy"."""
-    if kind == "posix":
-        return posix_name(stem)
-    return (systemv_name if kind == "systemv" else legacy_name)(stem, directory)
+    """A name of one of the kinds in `MAKERS`."""
+    return MAKERS[kind](stem, directory)

@@ -4,7 +4,7 @@ import uuid
 
 from harness import kernel
 from harness.differential import HTTP_MODES, HUGE, LEDGER, require
-from harness.keyfile import KeptKeyFile
+from harness.keyfile import KeptFiles
 
 # How an answer of ours reads as Qt's: 2xx is true. An error is false with the enumerator that the
 # answer names, but where Qt answers false and leaves the object's error alone, ours has a status
@@ -36,6 +36,11 @@ class TwoWorlds:
     """Runs a sequence in both worlds."""
 
     kind = "two"
+    objects_by_number = [0, 1, 2]
+    weights = {
+        "create": 16, "attach": 18, "detach": 8, "lock": 12, "unlock": 10, "read": 12, "write": 14,
+        "set_key": 6,
+    }
 
     def __init__(self, api, qt, directory, debris):
         self.api, self.qt_process, self.directory, self.debris = api, qt, directory, debris
@@ -44,26 +49,38 @@ class TwoWorlds:
     def run(self, kinds, steps):
         """The kinds of the two keys, and what to do."""
         stem = "d" + uuid.uuid4().hex
-        self.kinds, self.trace = kinds, []
+        self.kinds, self.trace, self.spelling = kinds, [], 0
         self.qt_names = [kernel.make_name(kind, f"{stem}q{k}", self.directory)
                          for k, kind in enumerate(kinds)]
         self.names = [kernel.make_name(kind, f"{stem}h{k}", self.directory)
                       for k, kind in enumerate(kinds)]
-        self.files = [KeptKeyFile(name) for name in self.qt_names]
+        self.files = [KeptFiles(name, self.directory) for name in self.qt_names]
         self.pairs = [Pair(self.peer.segment(self.qt_names[0]), self.api.session())
                       for _ in range(3)]
         try:
             for step in steps:
                 self.trace.append(f"  {step}")
                 LEDGER.steps += 1
-                pair = self.pairs[step[1]]
-                getattr(self, step[0])(pair, *step[2:])
+                call, number, key, spelling, *arguments = step
+                pair, self.spelling = self.pairs[number], spelling
+                if call == "set_key":
+                    arguments = [key]
+                getattr(self, call)(pair, *arguments)
                 self.compare_state(pair)
             self.finish()
         except AssertionError as problem:
             problem.trace = self.trace
             self.clean()
             raise
+
+    def called(self, key):
+        """Our key of a pair's, spelt as the step says."""
+        spellings = self.names[key].spellings()
+        return spellings[self.spelling % len(spellings)]
+
+    def shares_key_file(self, key):
+        name = self.qt_names[key]
+        return name.shares_file and not name.is_posix
 
     # The state that both worlds should be in.
 
@@ -95,7 +112,7 @@ class TwoWorlds:
         """What Qt should have removed, had it not forgotten its handle."""
         require(name.exists(), "Qt removed a segment that it had forgotten")
         LEDGER.use("create-forgets-the-segment")
-        kernel.remove_shared_memory(kernel.shared_memory(kernel.ftok(name.memory_file))["shmid"])
+        kernel.remove_shared_memory(kernel.shared_memory(name.memory_key())["shmid"])
         self.remove_file(name.memory_file)
 
     @staticmethod
@@ -112,11 +129,11 @@ class TwoWorlds:
                 if pair.made_lock and self.attached(pair.lock_key):
                     LEDGER.use("lock-removed-under-its-users")
                 pair.lock_key, pair.made_lock = pair.key, False
-        lock_file = self.qt_names[pair.lock_key or 0].lock_file
-        before = kernel.semaphore(kernel.ftok(lock_file))
+        lock_name = self.qt_names[pair.lock_key or 0]
+        before = kernel.semaphore(lock_name.lock_key())
         reply = pair.qt.call(op, timeoutMs=1500, **fields)
         require(not reply.get("waiting"), "Qt waits in", op)
-        after = kernel.semaphore(kernel.ftok(lock_file))
+        after = kernel.semaphore(lock_name.lock_key())
         if op == "create" or after and (before is None or before["semid"] != after["semid"]):
             pair.made_lock = True
         self.look_at_files()
@@ -126,7 +143,7 @@ class TwoWorlds:
     def look_at_files(self):
         self.were_put_back = [file.look() for file in self.files]
         if any(self.were_put_back):
-            LEDGER.use("lock-maker-removes-the-key-file")
+            LEDGER.use("lock-maker-removes-the-name")
 
     def qt_finds(self, pair, op, **fields):
         """create() or attach() on Qt's side, once more where Qt fails over what it did before."""
@@ -137,7 +154,7 @@ class TwoWorlds:
             if op == "create" or not pair.mode:
                 found = reply["result"] or op == "create" and fields["size"] > 0
                 keeps = found and not name.is_posix
-                pair.handle = (kernel.ftok(name.memory_file) or -1) if keeps else None
+                pair.handle = (name.memory_key() or -1) if keeps else None
             if gone and reply["result"] is False and reply["error"] == pair.error:
                 LEDGER.use("handle-of-a-gone-segment")
             elif "QSystemSemaphore::cleanHandle" in reply["errorString"]:
@@ -173,7 +190,7 @@ class TwoWorlds:
         return yes
 
     def create(self, pair, size, mode):
-        name, key = self.names[pair.key], pair.key
+        name, key = self.called(pair.key), pair.key
         exists = bool(self.attached(key))
         answer = self.ours(pair.session.create(name, size, mode=HTTP_MODES[mode], expect=None))
         too_large = size >= HUGE
@@ -185,7 +202,7 @@ class TwoWorlds:
             LEDGER.use("create-by-the-holder")
             return
         made_lock = pair.made_lock and pair.lock_key == key
-        if exists and self.kinds[key] == "systemv" and made_lock:
+        if exists and self.shares_key_file(key) and made_lock:
             LEDGER.use("create-remakes-the-key-file")
             return
         if exists:
@@ -210,7 +227,7 @@ class TwoWorlds:
             pair.mode, pair.size = mode, size
 
     def attach(self, pair, mode):
-        name = self.names[pair.key]
+        name = self.called(pair.key)
         answer = self.ours(pair.session.attach(name, mode=HTTP_MODES[mode], expect=None))
         holder = self.holder(pair)
         if pair.mode or holder is None:
@@ -227,7 +244,7 @@ class TwoWorlds:
             pair.mode, pair.size = mode, reply["size"]
 
     def detach(self, pair):
-        name = self.names[pair.key]
+        name = self.called(pair.key)
         answer = self.ours(pair.session.detach(name, wait_ms=0, expect=None))
         if pair.mode and self.holder(pair):
             LEDGER.use("would-block")
@@ -237,7 +254,7 @@ class TwoWorlds:
             self.let_go(pair, answer.json["destroyed"])
 
     def lock(self, pair):
-        answer = self.ours(pair.session.lock(self.names[pair.key], wait_ms=0, expect=None))
+        answer = self.ours(pair.session.lock(self.called(pair.key), wait_ms=0, expect=None))
         if self.holder(pair, None if pair.mode else pair.lock_key):
             LEDGER.use("would-block")
             if pair.mode:
@@ -260,7 +277,7 @@ class TwoWorlds:
         pair.error = reply["error"]
 
     def unlock(self, pair):
-        answer = self.ours(pair.session.unlock(self.names[pair.key], expect=None))
+        answer = self.ours(pair.session.unlock(self.called(pair.key), expect=None))
         reply = self.qt(pair, "unlock")
         if self.compare(pair, "unlock", reply, answer):
             pair.holds = False
@@ -268,7 +285,7 @@ class TwoWorlds:
     def read(self, pair, offset, length, locked):
         query = {"lock": "true", "wait_ms": 0} if locked else {}
         answer = self.ours(pair.session.read(
-            self.names[pair.key], offset=offset, length=length, expect=None, **query))
+            self.called(pair.key), offset=offset, length=length, expect=None, **query))
         if not pair.mode:
             require(answer.status in (404, 409), answer)
             return
@@ -290,7 +307,7 @@ class TwoWorlds:
     def write(self, pair, offset, octets, locked):
         query = {"lock": "true", "wait_ms": 0} if locked else {}
         answer = self.ours(pair.session.write(
-            self.names[pair.key], bytes(octets), offset=offset, expect=None, **query))
+            self.called(pair.key), bytes(octets), offset=offset, expect=None, **query))
         if not pair.mode:
             require(answer.status in (404, 409), answer)
         elif pair.mode == "ro":
@@ -308,7 +325,7 @@ class TwoWorlds:
 
     def set_key(self, pair, key):
         if pair.mode:
-            answer = self.ours(pair.session.detach(self.names[pair.key], wait_ms=0, expect=None))
+            answer = self.ours(pair.session.detach(self.called(pair.key), wait_ms=0, expect=None))
             if self.holder(pair):
                 LEDGER.use("would-block")
                 answer.expecting((423, "locked"))
@@ -326,7 +343,7 @@ class TwoWorlds:
 
     def compare_state(self, pair):
         state = pair.qt.state()
-        answer = pair.session.attachment(self.names[pair.key], expect=None)
+        answer = pair.session.attachment(self.called(pair.key), expect=None)
         require(state["attached"] is (answer.status == 200), "attached, Qt:", state, answer)
         require(state["attached"] is bool(pair.mode), "attached, Qt:", state, "not", pair.mode)
         require(state["size"] == pair.size, "size, Qt:", state, "not", pair.size)
@@ -339,7 +356,7 @@ class TwoWorlds:
         """All bytes are the same; then everybody goes, and nothing of ours is left."""
         for pair in self.pairs:
             if pair.mode:
-                answer = pair.session.read(self.names[pair.key], expect=200)
+                answer = pair.session.read(self.called(pair.key), expect=200)
                 require(pair.qt.read() == answer.body, "bytes at the end:", answer)
         for pair in self.pairs:
             if pair.holds:
