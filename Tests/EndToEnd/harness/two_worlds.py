@@ -129,12 +129,11 @@ class TwoWorlds:
                 if pair.made_lock and self.attached(pair.lock_key):
                     LEDGER.use("lock-removed-under-its-users")
                 pair.lock_key, pair.made_lock = pair.key, False
-        lock_name = self.qt_names[pair.lock_key or 0]
-        before = kernel.semaphore(lock_name.lock_key())
+        before = {entry["semid"] for entry in kernel.table("sem")}
         reply = pair.qt.call(op, timeoutMs=1500, **fields)
         require(not reply.get("waiting"), "Qt waits in", op)
-        after = kernel.semaphore(lock_name.lock_key())
-        if op == "create" or after and (before is None or before["semid"] != after["semid"]):
+        after = {entry["semid"] for entry in kernel.table("sem")}
+        if op == "create" or after - before:  # where there was none, or none any more
             pair.made_lock = True
         self.look_at_files()
         self.trace.append(f"    Qt: {reply}")
