@@ -105,8 +105,16 @@ public struct Segment: ~Copyable, Sendable {
             }
             do throws(SegmentError) {
                 return try create(key, permissions: permissions) { () throws(SystemCallError) in
-                    try SystemVMemory.create(
-                        keyFile, byteCount: byteCount, mode: mode, permissions: permissions)
+                    var file = keyFile
+                    for _ in 0..<100 {
+                        do throws(SystemCallError) {
+                            return try SystemVMemory.create(
+                                file, byteCount: byteCount, mode: mode, permissions: permissions)
+                        } catch { guard error.number == EIDRM else { throw error } }
+                        // Whoever destroyed it at birth took the key file along.
+                        file = try KeyFile.findOrCreate(key.value, projectID: projectID).file
+                    }
+                    throw SystemCallError(call: "shmat", number: EIDRM)
                 }
             } catch {
                 if isNew, error.code != .alreadyExists { keyFile.remove() }

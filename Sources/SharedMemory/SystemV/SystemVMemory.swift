@@ -21,7 +21,9 @@ final class SystemVMemory: SegmentMemory {
 
     /// Makes a segment under the key of a file.
     ///
-    /// Nothing is left when that fails.
+    /// Nothing is left when that fails. It fails with `EIDRM` when the segment was removed again before
+    /// it was attached to: a Qt object that had used the key before looks at what has it now, without
+    /// the lock, and destroys a segment that nobody is attached to.
     static func create(
         _ keyFile: KeyFile, byteCount: Int, mode: AccessMode, permissions: UInt32
     ) throws(SystemCallError) -> SystemVMemory {
@@ -29,11 +31,14 @@ final class SystemVMemory: SegmentMemory {
         let identifier = try systemCall("shmget") { shmget(keyFile.key, byteCount, flags) }
         do throws(SystemCallError) {
             let mapping = try Mapping(ofSegment: identifier, byteCount: byteCount, mode: mode)
+            guard !(try SystemVStatus(of: identifier).isMarkedForRemoval) else {
+                throw SystemCallError(call: "shmat", number: EIDRM)
+            }
             return SystemVMemory(
                 identifier: identifier, keyFile: keyFile, mapping: mapping, mode: mode)
         } catch {
             _ = shmctl(identifier, IPC_RMID, nil)
-            throw error
+            throw error.number == EINVAL ? SystemCallError(call: "shmat", number: EIDRM) : error
         }
     }
 
