@@ -58,3 +58,11 @@ def test_a_qt_program_and_curl_share_a_segment_as_readme_says(server, api, envir
         program.communicate(b"\n", timeout=10)
     assert program.returncode == 0
     api.get("/v1/segments/camera", expect=404)
+
+
+def test_every_test_that_the_security_page_names_is_there():
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "SECURITY.md").read_text()))
+    there = {name for file in (ROOT / "Tests/EndToEnd").glob("test_*.py")
+             for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)}
+    assert len(named) > 20
+    assert named <= there, sorted(named - there)

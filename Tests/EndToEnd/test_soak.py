@@ -129,9 +129,13 @@ def resident(server):
 
 
 def states(server):
-    """What each thread of a server is doing: running, or asleep in which call of the kernel."""
-    return [(path / "stat").read_text().rsplit(")", 1)[1].split()[0] + " "
-            + (path / "wchan").read_text() for path in Path(f"/proc/{server.pid}/task").iterdir()]
+    """What each thread of a server is doing: running or asleep, where, and for how long it ran."""
+    lines = []
+    for path in Path(f"/proc/{server.pid}/task").iterdir():
+        words = (path / "stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
+        ran = (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+        lines.append(f"{words[0]} {(path / 'wchan').read_text(encoding='ascii')} {ran:.1f} s")
+    return lines
 
 
 def figures(server):
@@ -165,10 +169,11 @@ def let_loose(start_server, server, api, keeper, crowds, kills):
             one.kill()
             one.start()
             kills["crowds"] += 1
+        before = states(server)
         try:
             keeper.check()
         except TimeoutError:
-            raise AssertionError(f"no answer; the server's threads: {states(server)}") from None
+            raise AssertionError(f"no answer; its threads: {before}, {states(server)}") from None
         if warm is None and now > SECONDS * 0.6:
             warm = figures(server)
     return server, warm

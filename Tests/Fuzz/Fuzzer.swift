@@ -28,7 +28,7 @@ private let targets: [(name: String, check: @Sendable ([UInt8]) -> Void)] = [
     ("json", JSONTarget.check), ("base64", Base64Target.check), ("key", KeyTarget.check),
     ("path", PathTarget.check), ("query", QueryTarget.check), ("range", RangeTarget.check),
     ("accept", AcceptTarget.check), ("dump", DumpTarget.check), ("http", HTTPTarget.check),
-    ("state", StateTarget.check),
+    ("state", StateTarget.check), ("token", TokenTarget.check),
 ]
 
 // Set before the first input comes, by the one thread there is.
