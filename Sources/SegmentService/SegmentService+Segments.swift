@@ -99,6 +99,8 @@ extension SegmentService {
         guard force || !isHeldHere else { throw .inUse(name) }
         let shared = try opened(name, .readOnly)
         shared.segment.settle()
+        let removal = noteRemoval(of: shared, name, at: address)
+        defer { state?.release(removal, .segment) }
         let wasRemoved: Bool
         do throws(SegmentError) {
             if force {

@@ -172,6 +172,24 @@ def look_under_lock(scene):
                            headers={"Content-Type": "application/octet-stream"}, expect=204)
 
 
+def remove(scene):
+    return scene.api.delete(scene.name.href, query={"force": "true"}, expect=204)
+
+
+def check_removed(scene, answer):
+    assert not answer or not scene.name.exists()
+    if scene.name.exists():
+        remove(scene)
+    assert not os.path.exists(scene.name.memory_file)
+    if not scene.is_attached(scene.one):
+        assert not os.path.exists(scene.name.lock_file)
+
+
+def with_orphan(scene):
+    scene.one.create(scene.name, 100, on_last_detach="keep")
+    scene.one.detach(scene.name)
+
+
 def with_segment(scene):
     scene.one.create(scene.name, 100)
     scene.one.write(scene.name, b"kept", offset=0)
@@ -198,6 +216,8 @@ CASES = {
     "detach": (with_two, detach, check_detached),
     "detach-last": (with_segment, detach_last, check_gone),
     "detach-locked": (with_lock, detach_last, check_gone),
+    "remove": (with_orphan, remove, check_removed),
+    "remove-attached": (with_segment, remove, check_removed),
     "end": (with_lock, end_session, check_ended),
     "lock": (with_segment, lock, check_locked),
     "unlock": (with_lock, unlock, check_unlocked),

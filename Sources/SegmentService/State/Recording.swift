@@ -84,6 +84,29 @@ extension SegmentService {
         return prepared.slot
     }
 
+    /// Records a segment that is about to be removed, so that a successor finds what is left of it
+    /// if this server is killed meanwhile; where there is no room, it is removed all the same.
+    ///
+    /// - Parameters:
+    ///   - shared: The segment.
+    ///   - name: What it is called.
+    ///   - address: Where that leads.
+    /// - Returns: Where; to be released afterwards.
+    func noteRemoval(of shared: SharedSegment, _ name: SegmentName, at address: KernelAddress)
+        -> StateSlot
+    {
+        guard let state else { return .none }
+        var entry = entry(shared, name: name, address: address, wasCreatedHere: false)
+        // A kill before the end leaves a segment that is whole to be removed once more.
+        entry.ending = .keep
+        _ = entry.lock?.exists  // which opens it, so that its number is known
+        guard let record = SegmentState(entry, serial: state.nextSerial()),
+            let prepared = try? state.prepare(record)
+        else { return .none }
+        state.commit(prepared)
+        return prepared.slot
+    }
+
     /// Records the name of a segment that was first reached by another.
     func recordName(of id: EntryID) {
         guard let state, let entry = registry.withLock({ $0.entries[id]?.outline }),

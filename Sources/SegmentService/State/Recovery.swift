@@ -86,11 +86,21 @@ struct Recovery {
     /// Attaches to the segments again that are there still.
     mutating func findSegments() {
         Leftovers.finishRemovals(image.segments.map { ($0.1.name, $0.1.identity) })
-        for (slot, segment) in image.segments {
+        // One of them may have been about to be removed while sessions were attached to it.
+        let attached = Set(image.attachments.map(\.1.segment))
+        let inOrder =
+            image.segments.filter { attached.contains($0.1.serial) }
+            + image.segments.filter { !attached.contains($0.1.serial) }
+        var identities: Set<SegmentIdentity> = []
+        for (slot, segment) in inOrder {
+            guard entries[segment.serial] == nil, !identities.contains(segment.identity) else {
+                state.release(slot, .segment)
+                continue
+            }
             do throws(SegmentError) {
-                guard entries[segment.serial] == nil else { throw .duplicate(segment.name) }
                 let shared = SharedSegment(try Self.reattach(segment))
                 entries[segment.serial] = Entry(segment, shared, slot)
+                identities.insert(segment.identity)
                 if !shared.segment.hasItsName { nameless.insert(segment.serial) }
             } catch {
                 if error.code == .notFound {
@@ -263,11 +273,5 @@ extension Registry {
             sessions[session]?.attachments[address] = actual
         }
         return unused
-    }
-}
-
-extension SegmentError {
-    fileprivate static func duplicate(_ name: SegmentName) -> SegmentError {
-        SegmentError(.unknownError, key: name.description, reason: "it is recorded twice")
     }
 }
