@@ -5,6 +5,7 @@ scripts/test-image runs this; it takes podman.
 import os
 import re
 import shlex
+import shutil
 import subprocess
 
 import pytest
@@ -138,7 +139,8 @@ def test_the_image_bears_a_load(pod, started, stem):  # noqa: F811
 
 def test_the_sidecar_of_readme(tmp_path):
     own = ["memory", "app", "segmentd"]
-    (tmp_path / "podman").write_text(f'#!/bin/sh\nexec {shlex.join(podman.PODMAN)} "$@"\n')
+    command = shlex.join([shutil.which(podman.PODMAN[0]), *podman.PODMAN[1:]])
+    (tmp_path / "podman").write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     (tmp_path / "podman").chmod(0o755)
     (tmp_path / "scripts").mkdir()
     (tmp_path / "scripts/image").write_text(f"#!/bin/sh\necho {podman.IMAGE}\n")
