@@ -28,7 +28,7 @@ ARG GID=10001
 # What the program is linked to, and the user. What differs from one build to the next is removed.
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --yes --no-install-recommends libmicrohttpd12 libstdc++6 \
+    && apt-get install --yes --no-install-recommends libgnutls30 libmicrohttpd12 libstdc++6 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/*-old \
         /var/cache/ldconfig/aux-cache /var/log/apt /var/log/alternatives.log /var/log/dpkg.log \
         /var/lib/dpkg/*-old \

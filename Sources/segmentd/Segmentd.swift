@@ -63,7 +63,11 @@ struct Segmentd: ParsableCommand {
             log.logger.warning("fewer files may be open than connections are allowed")
         }
 
-        let signal = signals.wait { Self.reload(tokenSource, into: policy, log.logger) }
+        let signal = signals.wait {
+            manager?.notifyReloading()
+            Self.reload(tokenSource, into: policy, log.logger)
+            manager?.notify("READY=1")
+        }
         signals.exitOnNext()
         log.logger.info("stopping", metadata: ["signal": "\(signal)"])
         manager?.notify("STOPPING=1")

@@ -11,7 +11,8 @@ struct TokenSource {
     ///
     /// - Returns: The tokens in it.
     /// - Throws: ``StartError`` that says what is wrong with the file, but shows nothing of it. So is
-    ///   a file that others than its owner may read or write.
+    ///   a file that others than its owner may read or write; but root may own it and let a group
+    ///   of this process read it.
     func read() throws(StartError) -> TokenSet {
         let bytes = try contents()
         do throws(TokenFile.Flaw) {
@@ -32,12 +33,22 @@ struct TokenSource {
         guard status.st_uid == geteuid() || status.st_uid == 0 else {
             throw unusable("belongs to another user")
         }
-        guard status.st_mode & 0o077 == 0 else {
+        guard status.st_mode & 0o077 == 0 || Self.isSecret(status) else {
             let mode = String(status.st_mode & 0o777, radix: 8)
             throw unusable("is open to others than its owner (mode \(mode)); chmod 600 closes it")
         }
         guard let bytes = try Self.bytes(of: descriptor) else { throw unusable("is too large") }
         return bytes
+    }
+
+    /// Whether a file comes as a cluster hands out its secrets: root's, and for this process, which
+    /// is not root, to be read by one of its groups.
+    private static func isSecret(_ status: stat) -> Bool {
+        guard status.st_uid == 0, geteuid() != 0, status.st_mode & 0o037 == 0 else { return false }
+        let count = getgroups(0, nil)
+        var groups = [gid_t](repeating: getegid(), count: Int(max(count, 0)) + 1)
+        _ = unsafe getgroups(count, &groups)
+        return groups.contains(status.st_gid)
     }
 
     /// All that a descriptor has to give; nil if that is more than a token file may have.

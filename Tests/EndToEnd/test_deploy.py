@@ -42,6 +42,15 @@ def test_it_says_what_to_change(path):
     assert any("To change" in part and part.startswith("#") for part in comment)
 
 
+@pytest.mark.parametrize("path", [*MANIFESTS, DEPLOY / "compose.yaml"], ids=lambda one: one.name)
+def test_the_flags_that_it_sets_are_flags_of_the_program(path, environment):
+    known = set(re.findall(r"--([a-z-]+)", run("--help", environment=environment).stdout))
+    named = {name.removeprefix("SEGMENTD_").lower().replace("_", "-")
+             for name in re.findall(r"\bSEGMENTD_[A-Z_]+\b", path.read_text())}
+    assert named
+    assert named <= known
+
+
 # Container
 
 def test_the_dockerfile_is_clean():

@@ -283,7 +283,7 @@ def prometheus(tmp_path, own):
     """Prometheus, scraping one server; a function that asks it for an instant's values."""
     settings = tmp_path / "prometheus.yml"
     settings.write_text(json.dumps({
-        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
         "scrape_configs": [{"job_name": "segmentd", "static_configs": [
             {"targets": ["{}:{}".format(*own.address)]}]}],
     }))
@@ -310,7 +310,7 @@ def prometheus(tmp_path, own):
 
 def test_prometheus_scrapes_the_server(prometheus, own, posix):
     own.session().create(posix, size=777)
-    found = wait_until(lambda: prometheus('segmentd_segment_bytes{type="posix"} == 777'), 30,
+    found = wait_until(lambda: prometheus('segmentd_segment_bytes{type="posix"} == 777'), 60,
                        "a scrape of what was just made")
     assert found[0]["metric"]["job"] == "segmentd"
     assert prometheus("up")[0]["value"][1] == "1"

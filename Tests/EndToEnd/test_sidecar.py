@@ -5,6 +5,7 @@ podman and the image.
 """
 import os
 import signal
+import tempfile
 
 import pytest
 
@@ -19,22 +20,23 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="other users take root
 
 
 @pytest.fixture
-def make_pod(tmp_path, no_debris):
+def make_pod(no_debris):
     """A function that makes a pod; containers and pods are gone after the test."""
     made = []
-    # Other users have to get to the pod's directory.
-    for directory in [tmp_path, *tmp_path.parents][:3]:
-        os.chmod(directory, 0o755)
+    # Not where pytest keeps its files, for other users have to get there.
+    base = tempfile.mkdtemp(prefix="segmentd-pods-")
+    os.chmod(base, 0o755)
 
     def make(**how):
         kind = podman.PodmanPod if podman.IMAGE else Pod
-        pod = kind(str(tmp_path / f"pod{len(made)}"), **how)
+        pod = kind(os.path.join(base, f"pod{len(made)}"), **how)
         made.append(pod)
         return pod
 
     yield make
     for pod in made:
         pod.end()
+    os.rmdir(base)
 
 
 @pytest.fixture
@@ -212,3 +214,23 @@ def test_a_sidecar_that_stayed_behind_can_be_told(make_pod, started, stem):
     assert behind["ipc_namespace"] == os.stat(f"/proc/{old.holder}/ns/ipc").st_ino
     inode = int(old.run("stat", "-c", "%i", "/dev/shm"))
     assert behind["dev_shm"]["inode"] == inode
+
+
+@pytest.mark.parametrize("mode, group, is_taken", [
+    (0o440, STRANGER, True), (0o400, STRANGER, False), (0o444, STRANGER, False),
+    (0o460, STRANGER, False), (0o440, STRANGER + 1, False)])
+def test_a_secret_is_taken_that_the_group_alone_may_read(pod, started, mode, group, is_taken):
+    """As Kubernetes mounts one: root's, with the group of the pod."""
+    path = os.path.join(pod.directory, "tokens")
+    with open(path, "w", encoding="ascii") as file:
+        file.write("correct-horse-battery-staple inspect\n")
+    os.chown(path, 0, group)
+    os.chmod(path, mode)
+    try:
+        sidecar = started(pod.sidecar(user=STRANGER, arguments=["--token-file", path]))
+    except AssertionError as problem:
+        assert not is_taken and "token file" in str(problem), problem
+        return
+    assert is_taken
+    assert Api(sidecar.address).get("/v1").status == 401
+    assert Api(sidecar.address, token="correct-horse-battery-staple").get("/v1").status == 200

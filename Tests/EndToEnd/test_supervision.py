@@ -3,6 +3,7 @@ import os
 import signal
 import socket
 import threading
+import time
 
 import pytest
 
@@ -138,6 +139,18 @@ def test_the_manager_hears_of_start_and_stop(manager, start_server, environment)
     server.send(signal.SIGTERM)
     assert manager.next() == ["STOPPING=1"]
     assert server.wait() == 0
+
+
+def test_the_manager_hears_of_a_reload(manager, start_server, environment):
+    server = start_server(environment={**environment, "NOTIFY_SOCKET": manager.variable})
+    assert "READY=1" in manager.next()
+    for _ in range(2):
+        before = time.monotonic()
+        server.send(signal.SIGHUP)
+        begun = dict(line.split("=") for line in manager.next())
+        assert begun["RELOADING"] == "1"
+        assert before <= int(begun["MONOTONIC_USEC"]) / 1e6 + 1e-6 <= time.monotonic()
+        assert manager.next() == ["READY=1"]
 
 
 def test_the_manager_hears_that_all_is_well(manager, start_server, environment):
