@@ -32,6 +32,9 @@ struct Registry {
     /// cannot be read backwards.
     var plainKeys: [NativeKey: String] = [:]
 
+    /// What was made here, and may be there still.
+    var creations = Creations()
+
     private var lastEntryID: EntryID = 0
     private var lastToken: FencingToken
     var isDraining = false
@@ -69,6 +72,9 @@ struct Registry {
     mutating func insert(_ entry: Entry) -> EntryID {
         lastEntryID += 1
         entries[lastEntryID] = entry
+        if entry.wasCreatedHere, case .key(let key) = entry.name {
+            creations.note(key, entry.byteCount)
+        }
         current[entry.address] = lastEntryID
         named[entry.name] = lastEntryID
         return lastEntryID

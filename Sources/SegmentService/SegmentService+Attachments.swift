@@ -117,6 +117,7 @@ extension SegmentService {
             gate.run(address) { self.attach(request, at: address) }
             return
         }
+        try configuration.environment.requireNoLinks(to: request.name)
         let made: (KernelAddress, madeFile: Bool)?
         do throws(SegmentError) { made = try request.name.addressMakingKeyFile() } catch {
             throw ServiceError(error)
@@ -201,6 +202,7 @@ extension SegmentService {
                     throw ServiceError(
                         .alreadyAttached, "the session is attached to \(request.name) already")
                 }
+                try registry.requireRoom(session, configuration.attachmentLimit)
                 guard let id = registry.current[address], let entry = registry.entries[id] else {
                     guard registry.isOpening(address) else {
                         registry.beginOpening(address)
@@ -322,14 +324,16 @@ extension SegmentService {
         throws(ServiceError) -> SharedSegment
     {
         guard case .key(let key) = request.name else { throw .noSegment(request.name) }
-        do throws(SegmentError) {
-            // One mapping serves all sessions, so it can write even if the first one does not.
-            let segment = try Segment.create(key, byteCount: byteCount) { file in
-                state?.setFile(file, of: request.intent)
-            }
-            metrics.segmentsCreated[SegmentKind(request.name)].add()
-            return SharedSegment(segment)
-        } catch { throw ServiceError(error) }
+        return try withQuota(for: key, byteCount) { () throws(ServiceError) in
+            do throws(SegmentError) {
+                // One mapping serves all sessions, so it can write even if the first one does not.
+                let segment = try Segment.create(key, byteCount: byteCount) { file in
+                    state?.setFile(file, of: request.intent)
+                }
+                metrics.segmentsCreated[SegmentKind(request.name)].add()
+                return SharedSegment(segment)
+            } catch { throw ServiceError(error) }
+        }
     }
 
     /// Attaches to a segment by its name, for writing too if the kernel lets us.
@@ -363,7 +367,8 @@ extension SegmentService {
         let attachment = try withRoom(for: entry) { (room) throws(ServiceError) in
             try registry.withLock { (registry) throws(ServiceError) -> Attachment? in
                 // The session may have ended while the kernel worked: then the segment goes again.
-                guard registry.sessions[request.session] != nil else { throw .sessionGone }
+                guard let session = registry.sessions[request.session] else { throw .sessionGone }
+                try registry.requireRoom(session, configuration.attachmentLimit)
                 let id = registry.insert(entry)
                 return registry.attach(request.session, to: id, request, &room)
             }
@@ -403,7 +408,8 @@ extension SegmentService {
         }
         let attachment = try withRoom(for: unrecorded) { (room) throws(ServiceError) in
             try registry.withLock { (registry) throws(ServiceError) -> Attachment? in
-                guard registry.sessions[request.session] != nil else { throw .sessionGone }
+                guard let session = registry.sessions[request.session] else { throw .sessionGone }
+                try registry.requireRoom(session, configuration.attachmentLimit)
                 guard let entry = registry.entries[id], let shared = entry.segment else {
                     return nil
                 }
@@ -431,6 +437,14 @@ extension ServiceError {
 }
 
 extension Registry {
+    /// Refuses one attachment too many.
+    fileprivate func requireRoom(_ session: SessionRecord, _ limit: Int) throws(ServiceError) {
+        guard session.attachments.count >= limit else { return }
+        throw ServiceError(
+            .outOfResources,
+            "a session may be attached to \(limit) segments (max_attachments_per_session)")
+    }
+
     /// Refuses a name whose key file is another than the one an entry was reached by: of two files
     /// that make one System V key, one names the other's segment by accident.
     fileprivate func requireSameFile(

@@ -18,6 +18,12 @@ public final class SegmentService: Sendable {
         public var environment: KeyEnvironment
         /// The largest segment that may be created, in bytes.
         public var segmentByteLimit: Int
+        /// How many segments that this service made there may be at a time.
+        public var segmentLimit: Int
+        /// How many bytes those may have in all.
+        public var createdByteLimit: Int
+        /// How many segments a session may be attached to at a time.
+        public var attachmentLimit: Int
         /// How many sessions there may be at a time.
         public var sessionLimit: Int
 
@@ -28,6 +34,9 @@ public final class SegmentService: Sendable {
             self.environment = environment
             defaultKeyType = .systemV
             segmentByteLimit = 1 << 40
+            segmentLimit = 4096
+            createdByteLimit = HostMemory.physicalByteCount
+            attachmentLimit = 1024
             sessionLimit = 100_000
         }
     }
@@ -151,6 +160,7 @@ public final class SegmentService: Sendable {
         guard key.type != .posix || !key.posixName.hasPrefix("sem.") else {
             throw ServiceError(.keyError, "\(text) names a semaphore, not a segment")
         }
+        try configuration.environment.requireKeyDirectory(of: key)
         return .key(key.canonical)
     }
 
@@ -180,6 +190,7 @@ public final class SegmentService: Sendable {
     /// Takes note of the end of a segment.
     func note(end: SegmentEnd, of name: SegmentName) {
         metrics.segmentsDestroyed[end].add()
+        if case .key(let key) = name { registry.withLock { $0.creations.forget(key) } }
         audit(AuditEvent(endOf: name.description, because: end))
     }
 
@@ -223,6 +234,7 @@ public final class SegmentService: Sendable {
         if let session, let known = registry.withLock({ $0.sessions[session]?.addresses[name] }) {
             return known
         }
+        try configuration.environment.requireNoLinks(to: name)
         do throws(SegmentError) {
             if let address = try name.address() { return address }
             return putBack(name) ? try name.address() : nil

@@ -77,6 +77,18 @@ struct Configuration {
         service.segmentByteLimit =
             try Setting("max-segment-bytes", flags.maxSegmentBytes, Self.number(1...(.max))).value
             ?? service.segmentByteLimit
+        service.environment.moreKeyDirectories = access.keyDirectories
+        service.segmentLimit =
+            try Setting("max-segments", flags.maxSegments, Self.number(1...1_000_000)).value
+            ?? max(16, min(service.segmentLimit, Descriptors.raiseLimit() / 4))
+        service.createdByteLimit =
+            try Setting("max-total-bytes", flags.maxTotalBytes, Self.number(1...(.max))).value
+            ?? service.createdByteLimit
+        service.attachmentLimit =
+            try Setting(
+                "max-attachments-per-session", flags.maxAttachmentsPerSession,
+                Self.number(1...1_000_000)
+            ).value ?? service.attachmentLimit
         service.sessionLimit =
             try Setting("max-sessions", flags.maxSessions, Self.number(1...10_000_000)).value
             ?? service.sessionLimit

@@ -53,6 +53,24 @@ struct Flags: ParsableArguments {
 
     @Option(
         help: .of(
+            "How many segments made here there may be at once.",
+            "\(Configuration.serviceDefaults.segmentLimit), or what the system allows", "n"))
+    var maxSegments: String?
+
+    @Option(
+        help: .of(
+            "How many bytes the segments made here may have in all.", "the memory of the host", "n"
+        ))
+    var maxTotalBytes: String?
+
+    @Option(
+        help: .of(
+            "How many segments a session may be attached to.",
+            "\(Configuration.serviceDefaults.attachmentLimit)", "n"))
+    var maxAttachmentsPerSession: String?
+
+    @Option(
+        help: .of(
             "How many sessions there may be at once.",
             "\(Configuration.serviceDefaults.sessionLimit)", "n"))
     var maxSessions: String?

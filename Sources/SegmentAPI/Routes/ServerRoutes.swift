@@ -116,7 +116,10 @@ private struct ServerView: JSONWritable {
                     writer.member("max_body_bytes", facts.bodyByteLimit)
                     writer.member("max_json_bytes", Call.jsonByteLimit)
                     writer.member("max_header_bytes", facts.transport.connectionMemory)
+                    writer.member("max_segments", configuration.segmentLimit)
+                    writer.member("max_total_bytes", configuration.createdByteLimit)
                     writer.member("max_sessions", configuration.sessionLimit)
+                    writer.member("max_attachments_per_session", configuration.attachmentLimit)
                     writer.member("max_connections", facts.transport.connectionLimit)
                     writer.member(
                         "max_connections_per_address", facts.transport.connectionLimitPerClient)

@@ -22,6 +22,11 @@ public struct KeyEnvironment: Hashable, Sendable {
     /// The login name of ``userID``; nil when the user database has none, as in many containers.
     public var userName: String?
 
+    /// Directories besides Qt's that key files may lie in, as absolute paths.
+    ///
+    /// No key is derived from them.
+    public var moreKeyDirectories: [String] = []
+
     /// Makes an environment from its parts.
     ///
     /// - Parameters:

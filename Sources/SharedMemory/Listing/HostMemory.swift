@@ -25,6 +25,11 @@ public struct HostMemory: Hashable, Sendable {
     /// The file system where the POSIX segments are; nil if there is none.
     public let fileSystem: FileSystem?
 
+    /// How much memory the machine has, in bytes.
+    public static var physicalByteCount: Int {
+        max(1, sysconf(CInt(_SC_PHYS_PAGES))) * max(1, sysconf(CInt(_SC_PAGESIZE)))
+    }
+
     /// What this process sees now.
     public static var now: HostMemory {
         var status = stat()

@@ -5,9 +5,7 @@ struct KeyFileIndex {
     private var paths: [UInt32: [String]] = [:]
 
     init(environment: KeyEnvironment) {
-        for directory in Set([
-            environment.temporaryLocation, environment.runtimeLocation(creatingMissing: false),
-        ]) where !directory.isEmpty {
+        for directory in Set(environment.keyDirectories) {
             for name in DirectoryListing.names(in: directory) { add("\(directory)/\(name)") }
         }
     }

@@ -43,6 +43,7 @@ struct FileStatus: Sendable {
     }
 
     var isRegularFile: Bool { mode & S_IFMT == S_IFREG }
+    var isSymbolicLink: Bool { mode & S_IFMT == S_IFLNK }
     var permissions: UInt32 { mode & 0o7777 }
 }
 

@@ -38,8 +38,11 @@ struct KeyFile: Hashable, Sendable {
         let flags = O_RDONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC
         while true {
             do throws(SystemCallError) {
+                let parent = try ParentDirectory(of: path)
                 let descriptor = FileDescriptor(
-                    owning: try systemCall("open") { unsafe open(path, flags, 0o640) })
+                    owning: try systemCall("open") {
+                        unsafe openat(parent.descriptor.rawValue, parent.name, flags, 0o640)
+                    })
                 let identity = try descriptor.status().identity
                 return (KeyFile(path: path, projectID: projectID, identity: identity), true)
             } catch {
@@ -92,10 +95,16 @@ struct KeyFile: Hashable, Sendable {
     /// Anybody may use any file as a key, so only a regular file of this user without a byte in it
     /// is ever removed.
     func remove() {
-        guard let now = FileStatus(atPath: path), now.isRegularFile, now.byteCount == 0,
-            now.owner == geteuid(),
+        guard let parent = try? ParentDirectory(of: path) else { return }
+        let directory = parent.descriptor.rawValue
+        var status = stat()
+        guard unsafe fstatat(directory, parent.name, &status, AT_SYMLINK_NOFOLLOW) == 0 else {
+            return
+        }
+        let now = FileStatus(status)
+        guard now.isRegularFile, now.byteCount == 0, now.owner == geteuid(),
             now.identity == identity
         else { return }
-        _ = unsafe unlink(path)
+        _ = unsafe unlinkat(directory, parent.name, 0)
     }
 }
