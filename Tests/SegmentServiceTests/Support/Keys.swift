@@ -11,7 +11,8 @@ enum KeyKind: String, CaseIterable, Sendable, CustomTestStringConvertible {
     func key(_ plain: String) -> NativeKey {
         switch self {
         case .posix: NativeKey("/\(plain)", type: .posix)
-        case .systemV: NativeKey("/tmp/\(plain)", type: .systemV)
+        case .systemV:
+            NativeKey(KeyEnvironment.current().temporaryLocation + "/" + plain, type: .systemV)
         case .legacy:
             .legacy(plain, type: .systemV, for: .memory, environment: .current())
         }
