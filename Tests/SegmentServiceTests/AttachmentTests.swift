@@ -221,7 +221,9 @@ import Testing
             seen[key] = path
         }
         guard let (first, second) = pair else { return }  // this file system's numbers are sparser
-        try withService { service in
+        var configuration = SegmentService.Configuration(environment: .current())
+        configuration.environment.moreKeyDirectories = [directory]
+        try withService(configuration) { service in
             let (one, two) = (try service.open(), try service.open())
             let names = [first, second].map { SegmentName.key(NativeKey($0, type: .systemV)) }
             try service.make(names[0], one)
