@@ -324,10 +324,22 @@ def growth(report, rounds):
             client.close()
         client = many.client()
         open_many(client, 100_000)
-        posix = [f'{{"native_key":"posix:/p{i}","size":4096}}'.encode() for i in range(10_000)]
-        systemv = [f'{{"key":"s{i}","size":4096}}'.encode() for i in range(4_000)]
-        client.many([Client.bytes("POST", "/v1/segments", body, Session_Id=many.session)
-                     for body in posix + systemv])
+        requests = []
+        for number in range(4_000):
+            requests.append(Client.bytes(
+                "POST", "/v1/segments", f'{{"key":"s{number}","size":4096}}'.encode(),
+                Session_Id=many.session))
+        for number in range(10_000):
+            requests.append(Client.bytes(
+                "POST", "/v1/segments",
+                f'{{"native_key":"posix:/p{number}","size":4096,"on_last_detach":"keep"}}'.encode(),
+                Session_Id=many.session))
+            # An attachment takes two descriptors, of which the system has not enough for all.
+            if number >= 4_000:
+                requests.append(Client.bytes(
+                    "DELETE", f"/v1/segments/posix:%2Fp{number}/attachment",
+                    Session_Id=many.session))
+        client.many(requests)
         for kind, path in (("POSIX", "posix:%2Fone"), ("System V", "one")):
             def read(server, named, path=path):
                 headers = ["Range: bytes=0-63"]

@@ -39,7 +39,8 @@ def wrk(server, path, seconds, connections, method="GET", body=0, headers=(), al
     if not lines:
         raise SystemExit(f"wrk failed: {run.stdout}{run.stderr}")
     requests, micros, byte_count, p50, p99, longest, errors = map(int, lines[0].split()[1:])
-    if errors or requests == 0:
+    # A lock whose grant a client did not hear of, since it stopped, is given back a little later.
+    if errors > (2 if alternate else 0) or requests == 0:
         raise SystemExit(f"{server.name} {method} {path}: {errors} errors, {requests} requests")
     return dict(
         rate=requests / micros * 1e6, cpu=cpu / requests / 1000, p50=p50, p99=p99, max=longest,
