@@ -210,8 +210,7 @@ public struct Segment: ~Copyable, Sendable {
                 case ("shmget", EINVAL): .invalidSize
                 case ("mmap", EINVAL): .truncated
                 case ("stat", ENOTDIR): .notFound
-                case ("open", EISDIR), ("open", ENXIO), ("open", ELOOP), ("open", EINVAL):
-                    .keyError
+                case ("open", EISDIR), ("open", ENXIO), ("open", EINVAL): .keyError
                 default: nil
                 }
             guard let code else { throw SegmentError(error, key: key.description) }

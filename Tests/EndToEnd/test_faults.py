@@ -194,8 +194,9 @@ def clear(path):
 
 
 def answered(answer):
-    """Whatever it is, it is an answer, it is no fault of ours, and it came at once."""
-    assert answer.status < 500 or answer.status == 507, answer
+    """Whatever it is, it is an answer, and no fault of ours; a link is an unknown error, as in Qt."""
+    is_link = answer.status == 500 and "ELOOP" in answer.json["detail"]
+    assert answer.status < 500 or answer.status == 507 or is_link, answer
     return answer
 
 
@@ -358,7 +359,7 @@ def test_the_limit_of_descriptors_is_out_of_resources(start_server, stem, no_deb
 # Clocks
 
 def test_a_step_of_the_clock_ends_nothing_early_and_keeps_nothing_late(start_server, environment,
-                                                                       tmp_path, names):
+                                                                       tmp_path, names, no_debris):
     library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
     step = tmp_path / "step"
     step.write_text("+0")
@@ -392,3 +393,8 @@ def test_a_step_of_the_clock_ends_nothing_early_and_keeps_nothing_late(start_ser
     session.unlock(name)
     api.end_sessions()
     api.close()
+    server.stop()
+    # The library's own, whose maker became the server.
+    for _, path in no_debris.new():
+        assert "faketime_" in path
+        os.unlink(path)
