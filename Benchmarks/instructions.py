@@ -24,7 +24,7 @@ EXPECTED = {
     "read 64 B, POSIX, session": 51_100,
     "read 64 B, System V": 57_500,
     "read 64 B, POSIX": 51_200,
-    "write 64 B, System V, session": 81_400,
+    "write 64 B, System V, session": 57_800,
     "lock and unlock, System V": 167_200,
 }
 TOLERANCE = 0.15

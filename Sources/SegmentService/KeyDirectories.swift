@@ -1,5 +1,29 @@
 import SharedMemory
 
+/// Qt's directory of temporary files, known once and for all.
+///
+/// It spares most requests the longer way to the same answer, for they come for a segment whose key
+/// file lies right in it.
+struct KeyFileDirectory {
+    private let prefix: String
+
+    init(_ environment: KeyEnvironment) { prefix = environment.temporaryLocation + "/" }
+
+    /// Whether a name has a key file that lies right in the directory, and is no link.
+    func isPlainFile(of name: SegmentName) -> Bool {
+        guard case .key(let key) = name, case .systemV = key.type else { return false }
+        let path = key.value.utf8.span
+        let start = prefix.utf8.count
+        guard path.count > start else { return false }
+        let directory = prefix.utf8.span
+        for index in 0..<start where path[index] != directory[index] { return false }
+        for index in start..<path.count where path[index] == UInt8(ascii: "/") { return false }
+        // `.` and `..` are no files of their own.
+        guard path.count > start + 2 else { return false }
+        return !KeyEnvironment.isLink(key.value)
+    }
+}
+
 extension KeyEnvironment {
     /// Refuses a System V key whose file lies elsewhere than below the directories where Qt puts
     /// such files, and those that the operator added.

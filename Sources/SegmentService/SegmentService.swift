@@ -52,6 +52,8 @@ public final class SegmentService: Sendable {
     let registry: Mutex<Registry>
     let gate = Gate()
     private let names = NameCache()
+    /// The directory where nearly all key files lie.
+    private let keyFiles: KeyFileDirectory
     let timer = Timer()
     let processes = ProcessWatcher()
     /// How many threads wait in the kernel for a semaphore.
@@ -71,6 +73,7 @@ public final class SegmentService: Sendable {
         audit: @escaping @Sendable (AuditEvent) -> Void = { _ in }
     ) {
         self.configuration = configuration
+        keyFiles = KeyFileDirectory(configuration.environment)
         self.state = state
         self.audit = audit
         if let state { HolderMark.set(state.mark) }
@@ -234,7 +237,9 @@ public final class SegmentService: Sendable {
         if let session, let known = registry.withLock({ $0.sessions[session]?.addresses[name] }) {
             return known
         }
-        try configuration.environment.requireNoLinks(to: name)
+        if !keyFiles.isPlainFile(of: name) {
+            try configuration.environment.requireNoLinks(to: name)
+        }
         do throws(SegmentError) {
             if let address = try name.address() { return address }
             return putBack(name) ? try name.address() : nil

@@ -19,9 +19,14 @@ extension KeyEnvironment {
         let components = Self.components(path)
         for count in (Self.components(directory).count + 1)...max(1, components.count) {
             let part = "/" + components.prefix(count).joined(separator: "/")
-            if FileStatus(atPath: part)?.isSymbolicLink == true { return true }
+            if Self.isLink(part) { return true }
         }
         return false
+    }
+
+    /// Whether a path is a symbolic link.
+    package static func isLink(_ path: String) -> Bool {
+        FileStatus(atPath: path)?.isSymbolicLink == true
     }
 
     private static func components(_ path: String) -> [Substring] {
