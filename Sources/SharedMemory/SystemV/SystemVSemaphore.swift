@@ -1,6 +1,5 @@
 import CSharedMemory
 import Glibc
-import Synchronization
 
 /// A System V semaphore array of one, with the key of a file.
 ///
@@ -8,18 +7,8 @@ import Synchronization
 /// held.
 final class SystemVSemaphore: SegmentSemaphore {
     private let keyFile: KeyFile
-    private let number: CInt
+    let number: CInt
     var identifier: CInt? { number }
-    private let taking = Mutex<Taking?>(nil)
-
-    /// What the kernel told when the semaphore was taken, for the question whether it was reset since.
-    private struct Taking {
-        /// When the value was last set, in seconds since the epoch, and when it was taken.
-        let lastSet: Int64
-        let second: Int64
-        /// Whether there was more than one unit: after a reset under a holder, who gives back his own.
-        let leftUnits: Bool
-    }
 
     private init(keyFile: KeyFile, identifier: CInt) {
         self.keyFile = keyFile
@@ -101,10 +90,7 @@ final class SystemVSemaphore: SegmentSemaphore {
         let answer = unsafe withUnsafePointer(to: &limit) {
             unsafe csharedmemory_semop_undo(number, amount, span == nil ? nil : $0)
         }
-        guard answer == -1 else {
-            if amount < 0 { noteTaking() }
-            return true
-        }
+        guard answer == -1 else { return true }
         let error = errno
         if error == EAGAIN { return false }
         // EINVAL: the array was removed and its number is not in use again.
@@ -122,42 +108,11 @@ final class SystemVSemaphore: SegmentSemaphore {
 
     var isSharedWithoutName: Bool { false }
 
-    private func noteTaking() {
-        let taken = Taking(
-            lastSet: lastSet, second: WallTime.now.seconds,
-            leftUnits: csharedmemory_semctl_value(number) > 0)
-        taking.withLock { $0 = taken }
-    }
-
-    /// When the value was last set, in seconds since the epoch: taking and giving back do not count.
-    private var lastSet: Int64 {
-        var lastOperation: Int64 = 0
-        var lastChange: Int64 = 0
-        guard unsafe csharedmemory_semctl_times(number, &lastOperation, &lastChange) == 0 else {
-            return -1
-        }
-        return lastChange
-    }
-
-    /// Whether another process has set the value since this one took the semaphore, which frees it.
-    ///
-    /// The unit that was taken is then no longer ours to give back; if it was not, it must be given
-    /// back whatever the value is, or the lock is lost for good. The kernel notes the second. Where
-    /// that is too coarse, it is asked who was last there: while this process holds the only unit,
-    /// nobody can take one. A process that exits is last there as well, when the kernel takes back what
-    /// it had given after a reset; but one that had taken the lock would have freed it by that.
-    private var wasReset: Bool {
-        guard let taking = taking.withLock({ $0 }) else { return true }
-        let lastSet = lastSet
-        guard lastSet == taking.lastSet else { return true }
-        if lastSet < taking.second - 1 || taking.leftUnits { return false }
-        guard csharedmemory_semctl_value(number) == 0 else { return true }
-        let process = csharedmemory_semctl_last_pid(number)
-        return process != getpid() && !(process > 0 && kill(process, 0) == -1 && errno == ESRCH)
-    }
+    /// The value, or -1 when the array is gone or may not be looked at.
+    var currentValue: CInt { csharedmemory_semctl_value(number) }
 
     var isStillTaken: Bool {
-        csharedmemory_semctl_value(number) == 0 && !wasReset && keyFile.standing != .replaced
+        currentValue == 0 && hasOwnUnit && keyFile.standing != .replaced
     }
 
     func isFree() throws(SystemCallError) -> Bool {
@@ -171,13 +126,11 @@ final class SystemVSemaphore: SegmentSemaphore {
 
     func recoverIfStale() -> Bool { false }  // the kernel undoes what a dead process did
 
-    // A reset has freed it already; to post as well would let two in at once. One look decides: the
-    // key file may change between two.
+    // A reset has freed it already. One look at the key file decides: it may change between two.
     func giveBack() -> Bool {
-        let wasExclusive = csharedmemory_semctl_value(number) == 0
-        guard !wasReset else { return false }
+        let wasExclusive = currentValue == 0
         let isReplaced = keyFile.standing == .replaced
-        return (try? post()) != nil && wasExclusive && !isReplaced
+        return giveBackOwnUnit() && wasExclusive && !isReplaced
     }
 
     func free() throws(SystemCallError) {
