@@ -28,6 +28,11 @@ const char *csharedmemory_error_name(int number) { return strerrorname_np(number
 
 const char *csharedmemory_error_text(int number) { return strerrordesc_np(number); }
 
+ptrdiff_t csharedmemory_find(const void *bytes, size_t count, const void *sought, size_t sought_count) {
+    const char *found = memmem(bytes, count, sought, sought_count);
+    return found ? found - (const char *)bytes : -1;
+}
+
 // MARK: Processes
 
 int csharedmemory_pidfd_open(int process) { return syscall(SYS_pidfd_open, process, 0); }

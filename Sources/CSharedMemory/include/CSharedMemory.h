@@ -13,6 +13,9 @@
 const char *csharedmemory_error_name(int number);
 const char *csharedmemory_error_text(int number);
 
+/// Where some bytes begin in others, or -1: memmem is GNU-only.
+ptrdiff_t csharedmemory_find(const void *bytes, size_t count, const void *sought, size_t sought_count);
+
 // MARK: System V semaphores. semctl is variadic.
 
 int csharedmemory_semctl_value(int semid);

@@ -61,6 +61,28 @@ import Testing
         }
     }
 
+    @Test func `does not take a file's name for a mapping`() throws {
+        try withTemporaryKey(.posix) { key in
+            try Self.makeOrphan(key)
+            var status = stat()
+            try #require(stat("/dev/shm\(key.value)", &status) == 0)
+            let device = [status.st_dev >> 8, status.st_dev & 0xff]
+                .map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined(separator: ":")
+            let lookalike = "\(UUID()) \(device) \(status.st_ino) x"
+            let path = NSTemporaryDirectory() + "/" + lookalike
+            let file = open(path, O_RDWR | O_CREAT | O_EXCL, 0o600)
+            try #require(file >= 0)
+            defer { unlink(path) }
+            try #require(ftruncate(file, 4096) == 0)
+            let mapping = mmap(nil, 4096, PROT_READ, MAP_SHARED, file, 0)
+            close(file)
+            try #require(mapping != MAP_FAILED)
+            defer { munmap(mapping, 4096) }
+            #expect(Self.find(key)?.holderCount == 0)
+            try removeOrphan(key)
+        }
+    }
+
     @Test func `counts a process that has a POSIX segment open and does not map it`() throws {
         try withTemporaryKey(.posix) { key in
             try Self.makeOrphan(key)
