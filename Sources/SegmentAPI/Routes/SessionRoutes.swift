@@ -14,6 +14,10 @@ extension SegmentAPI {
                 if let name, !(1...128).contains(name.unicodeScalars.count) {
                     throw body.invalid("name", "name must have 1 to 128 characters")
                 }
+                // Shown to others, in terminals and logs as well.
+                if let name, name.unicodeScalars.contains(where: \.isControl) {
+                    throw body.invalid("name", "name must not have control characters")
+                }
                 try body.finish()
                 return (name, timeToLive, binding)
             }
@@ -134,4 +138,8 @@ extension Call {
     func requireNoBody() throws(Problem) {
         guard !exchange.hasBody else { throw .invalidRequest("This request takes no body.") }
     }
+}
+
+extension Unicode.Scalar {
+    fileprivate var isControl: Bool { properties.generalCategory == .control }
 }
