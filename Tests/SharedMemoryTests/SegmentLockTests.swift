@@ -124,6 +124,20 @@ import Testing
     }
 
     @Test(arguments: [KeyKind.systemV, .legacy])
+    func `set to the largest value there is does no harm`(kind: KeyKind) throws {
+        try withTemporaryKey(kind) { key in
+            let segment = try Segment.create(key, byteCount: 10)
+            let one = try segment.requireLock()
+            #expect(try one.tryLock())
+            try setValue(of: key.semaphoreKey, to: 32_767)
+            #expect(!one.isIntact)
+            #expect(one.unlock() == false)
+            #expect(try one.tryLock())
+            #expect(one.unlock() == false, "it kept nobody out")
+        }
+    }
+
+    @Test(arguments: [KeyKind.systemV, .legacy])
     func `reset under its holder is noticed, and not given back twice`(kind: KeyKind) throws {
         try withTemporaryKey(kind) { key in
             let segment = try Segment.create(key, byteCount: 10)

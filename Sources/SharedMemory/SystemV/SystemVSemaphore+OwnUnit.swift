@@ -23,7 +23,7 @@ extension SystemVSemaphore {
         // Carries the adjustment above its limit if it is positive.
         let answer = perform { value in
             [
-                (value == 0 ? 0 : -value, false),
+                (-value, false),
                 (Self.most, false), (-Self.most, true), (Self.most, true), (-Self.most, false),
                 (value, false),
             ]
@@ -38,10 +38,10 @@ extension SystemVSemaphore {
         // Carries the adjustment below its limit unless it is positive.
         let answer = perform { value in
             [
-                (value == 0 ? 0 : -value, false),
+                (-value, false),
                 (Self.most, true), (-Self.most, false), (2, true), (-2, false),
                 (Self.most, false), (-Self.most, true), (1, false), (-1, true),
-                (value + 1, false),
+                (value, false), (1, false),
             ]
         }
         return answer == 0

@@ -59,7 +59,7 @@ final class SystemVSemaphore: SegmentSemaphore {
         guard unsafe csharedmemory_semctl_times(number, &lastOperation, &lastChange) == 0,
             lastOperation == 0, WallTime.now.seconds - lastChange > seconds,
             csharedmemory_semctl_last_pid(number) == 0,
-            csharedmemory_semctl_value(number) == 0
+            currentValue == 0
         else { return }
         csharedmemory_semctl_set_value(number, 1)
     }
@@ -99,7 +99,7 @@ final class SystemVSemaphore: SegmentSemaphore {
 
     /// A missing key file changes nothing for those who have the semaphore already.
     var isCurrent: Bool {
-        let value = csharedmemory_semctl_value(number)
+        let value = currentValue
         // Another user's, which this process may open but not look at, is there all the same: to
         // take it for one that went would be to open it again and again.
         guard value != -1 || errno == EACCES else { return false }
@@ -116,7 +116,7 @@ final class SystemVSemaphore: SegmentSemaphore {
     }
 
     func isFree() throws(SystemCallError) -> Bool {
-        let value = try systemCall("semctl") { csharedmemory_semctl_value(number) }
+        let value = try systemCall("semctl") { currentValue }
         return value > 0
     }
 
@@ -161,7 +161,7 @@ final class SystemVSemaphore: SegmentSemaphore {
     }
 
     func removeUnlessUsed() {
-        guard csharedmemory_semctl_value(number) > 0, !hasWaiters() else { return }
+        guard currentValue > 0, !hasWaiters() else { return }
         remove(byForce: false)
     }
 
