@@ -13,13 +13,28 @@ import Testing
         try body(timer)
     }
 
+    /// Schedules while the timer is busy with something else, so that no instant passes meanwhile,
+    /// however long it takes: what is scheduled after a later instant was called comes after that.
+    private func whileBusy<Result>(_ timer: Timer, _ schedule: () -> Result) -> Result {
+        let isScheduled = Reports<Bool>()
+        timer.schedule(at: .now) { while isScheduled.count == 0 { usleep(200) } }
+        defer { isScheduled.add(true) }
+        return schedule()
+    }
+
     @Test func `calls in the order of the instants, and of the calls where they are equal`() throws
     {
         try withTimer { timer in
             let order = Reports<Int>()
             let start = MonotonicInstant.now.advanced(byMilliseconds: 30)
-            for (number, delay) in [(4, 20), (1, 0), (5, 30), (2, 0), (3, 10)] as [(Int, Int64)] {
-                timer.schedule(at: start.advanced(byMilliseconds: delay)) { order.add(number) }
+            whileBusy(timer) {
+                for (number, delay) in [(4, 20), (1, 0), (5, 30), (2, 0), (3, 10)]
+                    as [(Int, Int64)]
+                {
+                    timer.schedule(at: start.advanced(byMilliseconds: delay)) {
+                        order.add(number)
+                    }
+                }
             }
             let called = try order.wait(count: 5)
             #expect(called == [1, 2, 3, 4, 5])
@@ -63,10 +78,13 @@ import Testing
         try withTimer { timer in
             let calls = Reports<Int>()
             let start = MonotonicInstant.now.advanced(byMilliseconds: 50)
-            let ticket = timer.schedule(at: start) { calls.add(1) }
-            timer.schedule(at: start) { calls.add(2) }
-            timer.cancel(ticket)
-            timer.cancel(ticket)
+            let ticket = whileBusy(timer) {
+                let ticket = timer.schedule(at: start) { calls.add(1) }
+                timer.schedule(at: start) { calls.add(2) }
+                timer.cancel(ticket)
+                timer.cancel(ticket)
+                return ticket
+            }
             let called = try calls.wait()
             #expect(called == [2])
             timer.cancel(ticket)
@@ -137,13 +155,15 @@ import Testing
             var generator = SeededGenerator(seed: 7)
             numbers.shuffle(using: &generator)
             var tickets: [Int: Timer.Ticket] = [:]
-            for number in numbers {
-                let instant = MonotonicInstant(
-                    nanoseconds: start.nanoseconds + Int64(number) * 10_000)
-                tickets[number] = timer.schedule(at: instant) { order.add(number) }
-            }
             let cancelled = stride(from: 9_990, to: 9_999, by: 3)
-            for number in cancelled { tickets[number].map(timer.cancel) }
+            whileBusy(timer) {
+                for number in numbers {
+                    let instant = MonotonicInstant(
+                        nanoseconds: start.nanoseconds + Int64(number) * 10_000)
+                    tickets[number] = timer.schedule(at: instant) { order.add(number) }
+                }
+                for number in cancelled { tickets[number].map(timer.cancel) }
+            }
             let expected = (0..<10_000).filter { number in !cancelled.contains(number) }
             let called = try order.wait(count: expected.count)
             #expect(called == expected)
