@@ -104,6 +104,14 @@ cmicrohttpd_session(struct MHD_Connection *_Nonnull connection) {
     return (gnutls_session_t) MHD_get_connection_info(connection, MHD_CONNECTION_INFO_GNUTLS_SESSION)->tls_session;
 }
 
+// Has a connection take its certificate from here rather than from the daemon. Call it before the handshake;
+// `credentials` must outlive the connection.
+static inline int
+cmicrohttpd_use_credentials(struct MHD_Connection *_Nonnull connection,
+                            gnutls_certificate_credentials_t _Nonnull credentials) {
+    return gnutls_credentials_set(cmicrohttpd_session(connection), GNUTLS_CRD_CERTIFICATE, credentials);
+}
+
 // The library only asks for a certificate. This has the handshake fail without one that the authority made for
 // clients. Call it before the handshake.
 static inline void

@@ -27,6 +27,8 @@ final class Link: @unchecked Sendable {
 
     /// Whether it speaks TLS.
     let isSecure: Bool
+    /// What it speaks TLS with, from its handshake to its end.
+    private var security: TransportSecurity?
 
     init(loop: Loop, daemon: Daemon, arrival: Arrival, connection: OpaquePointer) {
         self.loop = loop
@@ -44,6 +46,16 @@ final class Link: @unchecked Sendable {
     }
 
     var peer: Peer { arrival.peer }
+
+    /// Has a connection that is new speak TLS with the certificate of the day.
+    func secure(_ connection: OpaquePointer) {
+        guard isSecure, let security = loop.identity.security else { return }
+        self.security = security
+        _ = unsafe cmicrohttpd_use_credentials(connection, security.credentials.handle)
+        if security.clientAuthority != nil {
+            unsafe cmicrohttpd_require_certificate(connection)
+        }
+    }
 
     /// Gives a request the time to arrive that it has from now on.
     func beginRequest(now: UInt64) {

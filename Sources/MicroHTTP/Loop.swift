@@ -29,6 +29,8 @@ final class Loop: @unchecked Sendable {
     }
 
     let configuration: Server.Configuration
+    /// What new connections speak TLS with.
+    let identity: ServerIdentity
     /// The application, until the loop has ended.
     private(set) var handler: any Handler
     /// How long a request may take to arrive, and the next one to begin.
@@ -60,8 +62,9 @@ final class Loop: @unchecked Sendable {
     /// Whether everything is being closed, so that nothing may be suspended.
     private(set) var isClosing = false
 
-    init?(configuration: Server.Configuration, handler: any Handler) {
+    init?(configuration: Server.Configuration, identity: ServerIdentity, handler: any Handler) {
         self.configuration = configuration
+        self.identity = identity
         self.handler = handler
         requestNanoseconds = configuration.requestTimeout.wholeNanoseconds
         idleNanoseconds = configuration.idleTimeout.wholeNanoseconds

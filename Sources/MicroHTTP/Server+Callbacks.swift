@@ -55,9 +55,7 @@ let connectionCallback: MHD_NotifyConnectionCallback = { context, connection, li
         let link = unsafe Link(
             loop: loop, daemon: daemon, arrival: arrival, connection: connection)
         unsafe linkSlot.pointee = Unmanaged.passRetained(link).toOpaque()
-        if link.isSecure, loop.configuration.security?.clientAuthority != nil {
-            unsafe cmicrohttpd_require_certificate(connection)
-        }
+        unsafe link.secure(connection)
         loop.configuration.traffic?.begin()
         loop.add(link)
     case .CONNECTION_NOTIFY_CLOSED:

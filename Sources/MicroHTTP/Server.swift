@@ -30,6 +30,7 @@ public final class Server: Sendable {
     private let configuration: Configuration
     private let handler: any Handler
     private let admission: Admission
+    private let identity: ServerIdentity
     private let state: Mutex<State>
 
     /// Where the server listens, in the order of ``Configuration/endpoints``.
@@ -57,6 +58,7 @@ public final class Server: Sendable {
         admission = Admission(
             limit: max(1, configuration.connectionLimit),
             limitByOrigin: max(1, configuration.connectionLimitPerClient))
+        identity = ServerIdentity(configuration.security)
         state = Mutex(State(listeners: listeners))
     }
 
@@ -83,6 +85,13 @@ public final class Server: Sendable {
             }
         }
     }
+
+    /// Has connections speak TLS with another certificate from now on; those there are go on.
+    ///
+    /// A server that was configured without ``Configuration/security`` speaks none still.
+    ///
+    /// - Parameter security: What to speak it with.
+    public func renew(_ security: TransportSecurity) { identity.replace(security) }
 
     /// Has an action called once every event loop has come round to it, by the last that does.
     ///
@@ -144,7 +153,8 @@ public final class Server: Sendable {
     private func makeLoops(_ listeners: [[Listener]]) throws(ServerError) -> [Loop] {
         var loops: [Loop] = []
         for index in 0..<max(configuration.threads, 1) {
-            let loop = Loop(configuration: configuration, handler: handler)
+            let loop = Loop(
+                configuration: configuration, identity: identity, handler: handler)
             if let loop { loops.append(loop) }
             let own = listeners.map { $0[min(index, $0.count - 1)] }
             guard let loop, loop.listen(on: own, admission) else {

@@ -17,6 +17,8 @@ public struct TransportSecurity: Sendable {
     let certificate: String
     let key: String
     let clientAuthority: String?
+    /// All of it, as connections use it.
+    let credentials: Credentials
 
     /// Checks that all of it fits together.
     ///
@@ -30,20 +32,20 @@ public struct TransportSecurity: Sendable {
         self.certificate = certificate
         self.key = key
         self.clientAuthority = clientAuthority
-        var credentials: gnutls_certificate_credentials_t?
-        guard unsafe gnutls_certificate_allocate_credentials(&credentials) == 0 else {
+        guard let credentials = Credentials(), let scratch = Credentials() else {
             throw .certificate("there is no memory")
         }
-        defer { unsafe gnutls_certificate_free_credentials(credentials) }
+        self.credentials = credentials
+        // Nobody is trusted for having signed it: this only finds out whether it can be read.
         let read = unsafe Self.withData(certificate) { certificate in
             unsafe gnutls_certificate_set_x509_trust_mem(
-                credentials, certificate, GNUTLS_X509_FMT_PEM)
+                scratch.handle, certificate, GNUTLS_X509_FMT_PEM)
         }
         guard read > 0 else { throw .certificate(Self.reason(read)) }
         let result = unsafe Self.withData(certificate) { certificate in
             unsafe Self.withData(key) { key in
                 unsafe gnutls_certificate_set_x509_key_mem(
-                    credentials, certificate, key, GNUTLS_X509_FMT_PEM)
+                    credentials.handle, certificate, key, GNUTLS_X509_FMT_PEM)
             }
         }
         if result == GNUTLS_E_CERTIFICATE_KEY_MISMATCH { throw .mismatch }
@@ -51,7 +53,7 @@ public struct TransportSecurity: Sendable {
         guard let clientAuthority else { return }
         let trusted = unsafe Self.withData(clientAuthority) { authority in
             unsafe gnutls_certificate_set_x509_trust_mem(
-                credentials, authority, GNUTLS_X509_FMT_PEM)
+                credentials.handle, authority, GNUTLS_X509_FMT_PEM)
         }
         guard trusted > 0 else { throw .clientAuthority(Self.reason(trusted)) }
     }
@@ -71,4 +73,23 @@ public struct TransportSecurity: Sendable {
         guard number < 0 else { return "there is none in it" }
         return unsafe gnutls_strerror(number).map { unsafe String(cString: $0) } ?? "\(number)"
     }
+}
+
+/// GnuTLS's record of a certificate, its key and whom to let in.
+///
+/// A connection keeps the one that it began with, so it must outlive that.
+@safe
+final class Credentials: @unchecked Sendable {
+    // Sendable: filled in before anyone else can see it, and only read by GnuTLS from then on.
+    let handle: gnutls_certificate_credentials_t
+
+    init?() {
+        var handle: gnutls_certificate_credentials_t?
+        guard unsafe gnutls_certificate_allocate_credentials(&handle) == 0,
+            let handle = unsafe handle
+        else { return nil }
+        unsafe self.handle = handle
+    }
+
+    deinit { unsafe gnutls_certificate_free_credentials(handle) }
 }

@@ -33,7 +33,7 @@ struct Registry {
     var plainKeys: [NativeKey: String] = [:]
 
     /// What was made here, and may be there still.
-    var creations = Creations()
+    var creations: Creations
 
     private var lastEntryID: EntryID = 0
     private var lastToken: FencingToken
@@ -54,6 +54,7 @@ struct Registry {
     init(firstToken: FencingToken, state: StateStore? = nil) {
         lastToken = max(firstToken, state?.lastToken ?? 0)
         self.state = state
+        creations = Creations(state)
     }
 
     mutating func nextToken() -> FencingToken {

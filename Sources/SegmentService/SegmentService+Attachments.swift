@@ -327,8 +327,8 @@ extension SegmentService {
         return try withQuota(for: key, byteCount) { () throws(ServiceError) in
             do throws(SegmentError) {
                 // One mapping serves all sessions, so it can write even if the first one does not.
-                let segment = try Segment.create(key, byteCount: byteCount) { file in
-                    state?.setFile(file, of: request.intent)
+                let segment = try Segment.create(key, byteCount: byteCount) { step in
+                    state?.note(step, of: request.intent)
                 }
                 metrics.segmentsCreated[SegmentKind(request.name)].add()
                 return SharedSegment(segment)

@@ -72,13 +72,22 @@ public struct Segment: ~Copyable, Sendable {
         _ key: NativeKey, byteCount: Int, mode: AccessMode = .readWrite, permissions: UInt32 = 0o600
     ) throws(SegmentError) -> Segment {
         try create(
-            key, byteCount: byteCount, mode: mode, permissions: permissions, willName: { _ in })
+            key, byteCount: byteCount, mode: mode, permissions: permissions, telling: { _ in })
     }
 
-    /// Does the same, and tells which file a POSIX segment is just before it gets its name.
+    /// A step of a creation that its maker may be killed after.
+    package enum CreationStep {
+        /// A System V semaphore was made, and this is the kernel's number for it: it may lose its key
+        /// file before it goes itself.
+        case madeSemaphore(Int32)
+        /// A POSIX segment is about to get its name.
+        case willName(FileIdentity)
+    }
+
+    /// Does the same, and tells of the steps whose traces are hard to find.
     package static func create(
         _ key: NativeKey, byteCount: Int, mode: AccessMode = .readWrite,
-        permissions: UInt32 = 0o600, willName: (FileIdentity) -> Void
+        permissions: UInt32 = 0o600, telling tell: (CreationStep) -> Void
     ) throws(SegmentError) -> Segment {
         try key.requireUsable()
         guard byteCount > 0 else {
@@ -90,10 +99,10 @@ public struct Segment: ~Copyable, Sendable {
             guard SharedMemoryFile.identity(named: key.posixName) == nil else {
                 throw SegmentError(.alreadyExists, key: key.description)
             }
-            return try create(key, permissions: permissions) { () throws(SystemCallError) in
+            return try create(key, permissions, tell) { () throws(SystemCallError) in
                 try POSIXMemory.create(
                     named: key.posixName, byteCount: byteCount, mode: mode,
-                    permissions: permissions, willName: willName)
+                    permissions: permissions, willName: { tell(.willName($0)) })
             }
         case .systemV(let projectID):
             let (keyFile, isNew): (KeyFile, Bool)
@@ -104,7 +113,7 @@ public struct Segment: ~Copyable, Sendable {
                 throw SegmentError(.alreadyExists, key: key.description)
             }
             do throws(SegmentError) {
-                return try create(key, permissions: permissions) { () throws(SystemCallError) in
+                return try create(key, permissions, tell) { () throws(SystemCallError) in
                     var file = keyFile
                     for _ in 0..<100 {
                         do throws(SystemCallError) {
@@ -126,11 +135,12 @@ public struct Segment: ~Copyable, Sendable {
     }
 
     private static func create(
-        _ key: NativeKey, permissions: UInt32,
+        _ key: NativeKey, _ permissions: UInt32, _ tell: (CreationStep) -> Void,
         _ make: () throws(SystemCallError) -> any SegmentMemory
     ) throws(SegmentError) -> Segment {
         let lock = SegmentLock(ofSegment: key, permissions: permissions)
         let isLocked = try lock.lock(until: .now.advanced(byMilliseconds: patience))
+        if lock.isMadeHere, let number = lock.semaphoreIdentifier { tell(.madeSemaphore(number)) }
         do throws(SegmentError) {
             let memory = try translate(key, make)
             if isLocked { lock.unlock() }

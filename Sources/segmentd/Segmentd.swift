@@ -33,7 +33,7 @@ struct Segmentd: ParsableCommand {
         let policy = configuration.access.policy(
             tokens: try tokenSource?.read(), environment: environment)
         let descriptorLimit = Descriptors.raiseLimit()
-        let state = try StateDirectory(configuration.stateDirectory)
+        var state = try StateDirectory(configuration.stateDirectory)
         let log = try Log(configuration)
         defer { log.close() }
 
@@ -65,7 +65,11 @@ struct Segmentd: ParsableCommand {
 
         let signal = signals.wait {
             manager?.notifyReloading()
+            if tokenSource == nil, transport.security == nil {
+                log.logger.notice("there is no token file and no certificate to read again")
+            }
             Self.reload(tokenSource, into: policy, log.logger)
+            renewCertificate(of: server, log.logger)
             manager?.notify("READY=1")
         }
         signals.exitOnNext()
@@ -75,17 +79,27 @@ struct Segmentd: ParsableCommand {
         // Whoever waits is answered before the connections go.
         service.shutDown(by: .now.advanced(byMilliseconds: 3_000))
         server.stop(within: .milliseconds(1_500))
+        state.isStateKept = service.endState()
         log.logger.info("stopped")
         _ = consume state
+    }
+
+    /// Has new connections speak TLS with the certificate that is in its file now; if that is no
+    /// good, they do so with the one before.
+    private func renewCertificate(of server: Server, _ logger: Logger) {
+        do throws(StartError) {
+            guard let security = try TransportSecurity.configured(by: flags) else { return }
+            server.renew(security)
+            logger.notice("read the certificate again")
+        } catch {
+            logger.error("the certificate stays as it was", metadata: ["reason": "\(error)"])
+        }
     }
 
     /// Lets the tokens in that the file has now; if that is no good, those stay that there are.
     private static func reload(_ source: TokenSource?, into policy: AccessPolicy, _ logger: Logger)
     {
-        guard let source else {
-            logger.notice("there is no token file to read again")
-            return
-        }
+        guard let source else { return }
         do throws(StartError) {
             let tokens = try source.read()
             policy.replace(tokens)

@@ -10,6 +10,8 @@ struct StateDirectory: ~Copyable {
     private let isNew: Bool
     private let directory: CInt
     private let lock: CInt
+    /// Whether the state file stays when the server ends, for it tells its successor something.
+    var isStateKept = false
 
     /// Makes the directory, or takes one that is there, and locks it.
     ///
@@ -41,9 +43,9 @@ struct StateDirectory: ~Copyable {
     }
 
     deinit {
-        _ = unsafe unlinkat(directory, Self.stateName, 0)
+        if !isStateKept { _ = unsafe unlinkat(directory, Self.stateName, 0) }
         _ = unsafe unlinkat(directory, Self.lockName, 0)
-        if isNew { _ = unsafe rmdir(path) }
+        if isNew, !isStateKept { _ = unsafe rmdir(path) }
         close(lock)
         close(directory)
     }

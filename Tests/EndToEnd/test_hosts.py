@@ -4,6 +4,8 @@ import pytest
 from harness.client import Api, exchange, raw
 from harness.server import run
 
+TOKEN = "work-12345678"
+
 EVERYWHERE = ["/v1/segments", "/livez", "/openapi.yaml", "/nowhere"]
 
 
@@ -41,6 +43,39 @@ def test_names_can_be_added(start_server, environment):
     api = Api(start_server(
         environment={**environment, "SEGMENTD_HOST": "one.example two.example"}).address)
     api.get("/v1", headers={"Host": "two.example"}, expect=200)
+
+
+@pytest.fixture
+def token_file(tmp_path):
+    path = tmp_path / "tokens"
+    path.touch(0o600)
+    path.write_text(f"{TOKEN} use\n", encoding="ascii")
+    return str(path)
+
+
+@pytest.mark.parametrize("place", ["0.0.0.0:0", "[::]:0"])
+def test_who_listens_everywhere_is_called_by_any_address_and_by_no_strange_name(
+        start_server, token_file, place):
+    """An address cannot be made to lead here by a name of somebody else's."""
+    server = start_server("--token-file", token_file, "--host", "shm.example", listen=(place,))
+    port = int(server.places[0].rsplit(":", 1)[1])
+    address = ("127.0.0.1" if "." in place else "::1", port)
+    api = Api(address, TOKEN)
+    for host in ["192.0.2.1", f"10.1.2.3:{port}", "[2001:db8::1]:7070", "localhost", "127.0.0.1",
+                 "shm.example", f"SHM.EXAMPLE:{port}"]:
+        api.get("/v1", headers={"Host": host}, expect=200)
+    for host in ["evil.example", f"evil.example:{port}", "192.0.2.1.evil.example", "x.shm.example",
+                 "2130706433", "0x7f.1", "192.0.2", "192.0.2.256", "[2001:db8::1", ""]:
+        for path in EVERYWHERE:
+            api.get(path, headers={"Host": host}, expect=(421, "misdirected"))
+    # A page is told by its origin, whatever address it was loaded from.
+    api.get("/v1", headers={"Host": "192.0.2.1", "Origin": "http://192.0.2.1"}, expect=200)
+    api.get("/v1", headers={"Host": "192.0.2.1", "Origin": "http://192.0.2.2"},
+            expect=(403, "forbidden"))
+    # And nobody comes in without the token, from this host either.
+    for host in ["192.0.2.1", "localhost"]:
+        Api(address).get("/v1", headers={"Host": host}, expect=(401, "unauthorized"))
+    Api(address).get("/v1", headers={"Host": "evil.example"}, expect=(421, "misdirected"))
 
 
 def test_a_name_that_cannot_be_one_keeps_the_server_from_starting(environment, tmp_path):

@@ -50,6 +50,62 @@ def test_only_so_many_segments_exist_at_once(start_server, kind, stem, temporary
     session.end()
 
 
+@pytest.mark.parametrize("is_killed", [True, False], ids=["killed", "stopped"])
+@pytest.mark.parametrize("kind", ["posix", "systemv", "legacy"])
+def test_what_is_kept_counts_after_a_restart(start_server, kind, stem, temporary_directory, is_killed):
+    server = start_server("--max-segments", "2", "--max-total-bytes", "10000")
+    api = Api(server.address)
+    first, second, third = names_of(kind, stem, temporary_directory, 3)
+    session = api.session()
+    session.create(first, size=6000, on_last_detach="keep")
+    session.create(second, size=64)
+    session.detach(first)
+    # What exists counts on, though it is asked for once more.
+    session.create(first, size=64, expect=(409, "already-exists"))
+
+    def restart():
+        nonlocal server
+        if is_killed:
+            server.crash()
+        else:
+            server.send(15)
+            assert server.wait() == 0
+            assert first.exists() and not second.exists()
+        server = server.restart()
+        start_server.started.append(server)
+        api.close()
+        api.address = server.address
+
+    for _ in range(2):
+        restart()
+        if not is_killed:
+            session = api.session()
+            session.create(second, size=64)
+        assert "max_segments" in session.create(
+            third, size=64, expect=(507, "out-of-resources")).json["detail"]
+        session.detach(second)
+        assert "max_total_bytes" in session.create(
+            second, size=5000, expect=(507, "out-of-resources")).json["detail"]
+        session.create(second, size=64)
+    # What others took away meanwhile counts no more.
+    server.crash()
+    api.close()
+    if not first.is_posix:
+        kernel.remove_shared_memory(kernel.shared_memory(first.memory_key())["shmid"])
+        assert kernel.semaphore(first.lock_key()) is None, "nobody is attached"
+    for path in filter(os.path.exists, {first.memory_file, first.lock_file}):
+        os.unlink(path)
+    server = server.restart()
+    start_server.started.append(server)
+    api.address = server.address
+    session = api.session()
+    session.create(first, size=9000)
+    session.end()
+    api.end_sessions()
+    api.close()
+    server.stop()
+
+
 def test_a_segment_that_others_removed_counts_no_more(start_server, names):
     api = Api(start_server("--max-segments", "1").address)
     session = api.session()

@@ -339,6 +339,81 @@ def test_a_second_server_on_the_same_state_is_refused(crash, environment):
     crash.api.session()
 
 
+def stop(server):
+    """An orderly stop; the state directory stays."""
+    server.send(15)
+    assert server.wait() == 0
+
+
+def start_again(start_server, server, api, **how):
+    again = server.restart(**how)
+    start_server.started.append(again)
+    api.close()
+    api.address = again.address
+    api.sessions.clear()
+    return again
+
+
+def test_tokens_go_on_growing_after_an_orderly_stop_though_the_clock_steps_back(
+        start_server, environment, posix, no_debris):
+    library = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
+    server = start_server()
+    api = Api(server.address)
+    tokens = []
+
+    def lock():
+        session = api.session()
+        session.create(posix)
+        tokens.append(session.lock(posix).json["fencing_token"])
+        session.unlock(posix)
+        tokens.append(session.lock(posix).json["fencing_token"])
+        session.end()
+        assert not posix.exists()
+
+    lock()
+    for years in (1, 9, 2):
+        stop(server)
+        assert os.listdir(server.state) == ["state"]
+        assert os.path.getsize(os.path.join(server.state, "state")) == 4096
+        server = start_again(start_server, server, api, wrapper=("env",), environment={
+            **environment, "LD_PRELOAD": str(library), "DONT_FAKE_MONOTONIC": "1",
+            "FAKETIME": f"-{years}y"})
+        assert "killed" not in server.log()
+        assert int(api.session().body["created_at"][:4]) == time.gmtime().tm_year - years
+        lock()
+    # A stop between start and first lock changes nothing, nor does a kill.
+    stop(server)
+    server = start_again(start_server, server, api)
+    server.crash()
+    server = start_again(start_server, server, api, wrapper=("env",), environment={
+        **environment, "LD_PRELOAD": str(library), "DONT_FAKE_MONOTONIC": "1", "FAKETIME": "-20y"})
+    lock()
+    assert tokens == sorted(set(tokens)), tokens
+    api.close()
+    server.crash()
+    no_debris.clean()  # what the library had
+
+
+def test_tokens_of_another_boot_are_remembered(start_server, posix):
+    server = start_server()
+    api = Api(server.address)
+    session = api.session()
+    session.create(posix)
+    before = session.lock(posix).json["fencing_token"]
+    stop(server)
+    with open(os.path.join(server.state, "state"), "r+b") as file:
+        file.seek(8)
+        file.write(b"another ")
+        file.seek(72)
+        file.write((before + 10**12).to_bytes(8, "little"))
+    server = start_again(start_server, server, api)
+    session = api.session()
+    session.create(posix)
+    assert session.lock(posix).json["fencing_token"] > before + 10**12
+    session.end()
+    api.close()
+
+
 def test_an_orderly_stop_leaves_nothing_to_recover(start_server, name):
     server = start_server()
     api = Api(server.address)

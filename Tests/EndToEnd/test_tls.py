@@ -3,6 +3,8 @@ import http.client
 import json
 import os
 import re
+import shutil
+import signal
 import socket
 import ssl
 import threading
@@ -320,6 +322,97 @@ def test_files_that_do_not_fit_are_named(environment, tmp_path, identity, author
              "--tls-client-ca")]:
         assert words in fails(environment, tmp_path, *arguments), arguments
 
+
+# Renewal
+
+def serial(connection):
+    return connection.getpeercert()["serialNumber"]
+
+
+def is_served(connection):
+    connection.sendall(raw("GET", "/livez"))
+    received = b""
+    while not received.endswith(b"ok\n"):
+        received += connection.recv(4096)
+    return received.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("count", [1, 2], ids=lambda count: f"{count} threads")
+def test_a_renewed_certificate_is_taken_by_new_connections_and_the_old_ones_go_on(
+        start_server, authority, stranger, tmp_path, count):
+    first, second = authority.sign("first", "serverAuth"), authority.sign("second", "serverAuth")
+    files = str(tmp_path / "certificate"), str(tmp_path / "key")
+
+    def put(*pair):
+        for source, target in zip(pair, files):
+            shutil.copy(source, target + ".new")  # with its mode
+            os.rename(target + ".new", target)
+
+    put(*first)
+    trusted = str(tmp_path / "clients")
+    shutil.copy(authority.certificate, trusted)
+    server = start_server("--tls-cert", files[0], "--tls-key", files[1], "--tls-client-ca", trusted,
+                          "--threads", str(count))
+    client, foreigner = authority.sign("client", "clientAuth"), stranger.sign("client", "clientAuth")
+    secure = Secure(server, authority, client)
+    descriptors = server.descriptors()
+    kept = [secure.connect() for _ in range(3)]
+    before = {serial(connection) for connection in kept}
+    assert len(before) == 1
+
+    def reload(words, times):
+        server.send(signal.SIGHUP)
+        wait_until(lambda: server.log().count(words) == times, 10, words)
+
+    put(*second)
+    shutil.copy(stranger.certificate, trusted)
+    reload("read the certificate again", 1)
+    now_known = Secure(server, authority, foreigner)
+    fresh = [now_known.connect() for _ in range(3)]
+    after = {serial(connection) for connection in fresh}
+    assert len(after) == 1 and after != before
+    assert all(is_served(connection) for connection in [*kept, *fresh])
+    # Whom to let in is read again too.
+    with pytest.raises((ssl.SSLError, ConnectionError, http.client.RemoteDisconnected)):
+        secure.request("GET", "/livez")
+
+    # What does not fit together changes nothing.
+    put(first[0], second[1])
+    reload("the certificate stays as it was", 1)
+    (tmp_path / "certificate").unlink()
+    reload("the certificate stays as it was", 2)
+    assert " error " in server.log() and "is not the key of" in server.log()
+    with now_known.connect() as another:
+        assert serial(another) in after and is_served(another)
+    assert all(is_served(connection) for connection in [*kept, *fresh])
+    for connection in [*kept, *fresh]:
+        connection.close()
+    wait_until(lambda: server.descriptors() <= descriptors, 10)
+
+
+def test_certificates_renewed_all_the_time_lose_no_request_and_no_memory(
+        start_server, authority, identity):
+    server = start_server("--tls-cert", identity[0], "--tls-key", identity[1], "--log-level",
+                          "notice", "--threads", "2")
+    secure = Secure(server, authority)
+
+    def memory():
+        with open(f"/proc/{server.pid}/statm", encoding="ascii") as file:
+            return int(file.read().split()[1]) * 4096
+
+    def renew(times, done):
+        for turn in range(times):
+            server.send(signal.SIGHUP)
+            assert is_well(secure)
+            wait_until(lambda: server.log().count("read the certificate again") > done + turn, 10)
+
+    renew(30, 0)
+    before = memory()
+    renew(100, 30)
+    assert memory() - before < 4 << 20
+
+
+# Files with the wrong mode
 
 def test_a_key_that_every_user_can_read_is_refused(environment, tmp_path, identity):
     certificate, key = identity

@@ -70,6 +70,36 @@ def test_two_tokens_are_one_too_many(guarded):
     assert (answer.status, answer.code) == (400, "invalid-request")
 
 
+def test_tokens_count_at_a_unix_socket_as_well(start_server, token_file, posix, tmp_path):
+    path = str(tmp_path / "s")
+    server = start_server(
+        "--token-file", token_file(f"{INSPECT} inspect", f"{USE} use {posix.id}", f"{ADMIN} admin"),
+        listen=("127.0.0.1:0", f"unix:{path}"))
+    stranger, looker, user, ruler = (Api(path, token) for token in (None, INSPECT, USE, ADMIN))
+    for open_path in OPEN:
+        stranger.get(open_path, expect=200)
+    for closed in ["/v1", "/v1/segments", "/metrics", posix.href, "/nowhere"]:
+        stranger.get(closed, expect=(401, "unauthorized"))
+    stranger.post("/v1/sessions", expect=(401, "unauthorized"))
+    Api(path, "wrong-12345678").get("/v1", expect=(401, "unauthorized"))
+    looker.get("/v1/segments", expect=200)
+    looker.post("/v1/sessions", expect=(403, "forbidden"))
+    # Bound to a process by the kernel's word, and let in by the token all the same.
+    session = user.session(bind="process")
+    session.create(posix)
+    user.get("/v1/segments/posix:%2Fanother", expect=(403, "forbidden"))
+    user.delete(posix.href, query={"force": "true"}, expect=(403, "forbidden"))
+    assert Api(server.address, USE).get(session.href, expect=200).json["bind"] == "process"
+    token_file(f"{ADMIN} admin")
+    server.send(signal.SIGHUP)
+    wait_until(lambda: lines_with(server, "read the token file again tokens=1"), 10)
+    user.get("/v1", expect=(401, "unauthorized"))
+    ruler.delete(session.href, expect=200)
+    for api in (stranger, looker, user, ruler):
+        api.sessions.clear()
+        api.close()
+
+
 NEEDS = [
     ("GET", "/v1", "inspect", 200), ("GET", "/metrics", "inspect", 200),
     ("GET", "/v1/segments", "inspect", 200), ("GET", "/v1/sessions", "inspect", 200),

@@ -29,7 +29,8 @@ extension SegmentService {
     ///
     /// Called after ``start()``, and before the first request.
     ///
-    /// - Returns: What was found; `nil` where there was nothing to recover.
+    /// - Returns: What was found; `nil` where the predecessor was not killed, but ended in good order
+    ///   or never was.
     public func recover() -> RecoveryReport? {
         guard let state, let image = state.takeFound() else { return nil }
         var recovery = Recovery(
@@ -40,6 +41,7 @@ extension SegmentService {
         recovery.findSessions(now)
         recovery.findAttachments()
         recovery.undoCreations()
+        recovery.findMade()
         recovery.resumeLocks()
 
         for entry in recovery.entries.values { remember(entry.name) }
@@ -56,7 +58,7 @@ extension SegmentService {
         for (id, session) in recovery.sessions where session.hasExpired(now) {
             _ = try? endSession(id, because: .expired)
         }
-        return recovery.report
+        return image.head.hasEnded ? nil : recovery.report
     }
 }
 
@@ -73,6 +75,8 @@ struct Recovery {
     fileprivate(set) var entries: [UInt64: Entry] = [:]
     fileprivate var attachments: [(Session.ID, UInt64, AttachmentRecord)] = []
     fileprivate var holders: [UInt64: LockHolder] = [:]
+    /// What was made here and is there still.
+    fileprivate var made: [(StateSlot, MadeState)] = []
     /// The segments that are no longer found by their names.
     fileprivate var nameless: Set<UInt64> = []
     fileprivate(set) var report = RecoveryReport()
@@ -189,6 +193,17 @@ struct Recovery {
         report.undoneCount = image.creations.count
     }
 
+    /// Counts the segments again that were made here.
+    mutating func findMade() {
+        for (slot, segment) in image.made {
+            if segment.key.hasSegment {
+                made.append((slot, segment))
+            } else {
+                state.release(slot, .made)
+            }
+        }
+    }
+
     /// Goes on holding what sessions held, and frees what was only held in passing.
     mutating func resumeLocks() {
         var kept: Set<String> = []
@@ -251,6 +266,9 @@ extension Registry {
     /// - Returns: The entries that no session is attached to.
     fileprivate mutating func adopt(_ recovery: Recovery) -> [(EntryID, SegmentLock?)] {
         sessions = recovery.sessions
+        for (slot, segment) in recovery.made {
+            creations.note(segment.key, segment.byteCount, slot)
+        }
         var ids: [UInt64: EntryID] = [:]
         var unused: [(EntryID, SegmentLock?)] = []
         // Those without their name first: the address leads to the other one.

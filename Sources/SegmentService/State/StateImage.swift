@@ -9,7 +9,8 @@ package struct StateImage: Sendable {
         let host: [UInt64]
         let mark: UInt32
         let lastAlive: MonotonicInstant
-        let lastToken: FencingToken
+        /// Whether the last server ended in good order.
+        let hasEnded: Bool
         let processes: [Int32]
     }
 
@@ -18,6 +19,7 @@ package struct StateImage: Sendable {
     private(set) var attachments: [(StateSlot, AttachmentState)] = []
     private(set) var segments: [(StateSlot, SegmentState)] = []
     private(set) var creations: [(StateSlot, CreationState)] = []
+    private(set) var made: [(StateSlot, MadeState)] = []
     /// Records that are there and cannot be read, and what they claim to be.
     private(set) var damaged: [(StateSlot, StateKind)] = []
     /// What each chunk holds; `nil` for one that was not in use yet.
@@ -40,6 +42,16 @@ package struct StateImage: Sendable {
         segments = read(words)
         attachments = read(words)
         creations = read(words)
+        made = read(words)
+    }
+
+    /// How far the fencing tokens had come, as words say that are the beginning of a state file, be
+    /// it damaged or of another place.
+    static func lastToken(_ words: [UInt64]) -> FencingToken {
+        typealias Head = StateLayout.Head
+        guard words.count > Head.lastToken, words[Head.magic] == StateLayout.magic else { return 0 }
+        // More than a JSON number holds exactly is no token of ours.
+        return words[Head.lastToken] < 1 << 53 ? words[Head.lastToken] : 0
     }
 
     private mutating func read<Record: StateRecord>(_ words: [UInt64]) -> [(StateSlot, Record)] {
@@ -109,8 +121,7 @@ extension StateImage.Head {
         host = Array(words[Head.host..<Head.mark])
         mark = UInt32(truncatingIfNeeded: words[Head.mark])
         lastAlive = MonotonicInstant(nanoseconds: Int64(clamping: words[Head.lastAlive]))
-        // More than a JSON number holds exactly is no token of ours.
-        lastToken = words[Head.lastToken] < 1 << 53 ? words[Head.lastToken] : 0
+        hasEnded = words[Head.ending] != 0
         processes = [Head.formerProcess, Head.process].map { Int32(clamping: words[$0]) }
             .filter { $0 > 0 }
     }

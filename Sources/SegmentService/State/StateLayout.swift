@@ -36,6 +36,8 @@ enum StateLayout {
         static let lastToken = 9
         static let formerProcess = 10
         static let process = 11
+        /// Not 0 once a server ended in good order.
+        static let ending = 12
     }
 
     static func chunkIndex(_ chunk: Int) -> Int { headWordCount + chunk * chunkWordCount }
@@ -60,13 +62,14 @@ enum StateKind: UInt64, CaseIterable {
     case segment
     case creation
     case text
+    case made
 
     /// How many words a record has.
     var wordCount: Int {
         switch self {
         case .session: 12
         case .segment: 16
-        case .attachment, .creation, .text: 8
+        case .attachment, .creation, .text, .made: 8
         }
     }
 
@@ -76,7 +79,7 @@ enum StateKind: UInt64, CaseIterable {
         case .session: 1..<9
         case .attachment: 1..<7
         case .segment: 1..<8
-        case .creation: 1..<3
+        case .creation, .made: 1..<3
         case .text: 1..<8
         }
     }
@@ -86,7 +89,7 @@ enum StateKind: UInt64, CaseIterable {
         switch self {
         case .session: 8
         case .segment: 15
-        case .creation: 2
+        case .creation, .made: 2
         case .attachment, .text: nil
         }
     }

@@ -141,6 +141,10 @@ struct SegmentState: StateRecord {
         semaphore.map { 1 << 32 | UInt64(UInt32(bitPattern: $0)) } ?? 0
     }
 
+    static func semaphore(_ word: UInt64) -> Int32? {
+        word >> 32 == 1 ? Int32(truncatingIfNeeded: word) : nil
+    }
+
     static func flags(_ ending: LastDetach, _ isLockMadeHere: Bool) -> UInt64 {
         (ending == .keep ? 1 : 0) | (isLockMadeHere ? 2 : 0)
     }
@@ -167,8 +171,7 @@ extension SegmentState {
         self.name = name
         ending = words[Self.flagsWord] & 1 != 0 ? .keep : .destroy
         isLockMadeHere = words[Self.flagsWord] & 2 != 0
-        let semaphore = words[Self.semaphoreWord]
-        if semaphore >> 32 == 1 { self.semaphore = Int32(truncatingIfNeeded: semaphore) }
+        semaphore = Self.semaphore(words[Self.semaphoreWord])
         let token = words[Self.tokenWord]
         if token != 0, let nanoseconds = Int64(exactly: words[13]), nanoseconds < 1_000_000_000 {
             holder = LockHolder(
@@ -183,6 +186,7 @@ extension SegmentState {
 struct CreationState: StateRecord, Equatable {
     static let kind = StateKind.creation
     static let fileWord = 3  // two words
+    static let semaphoreWord = 5
 
     let key: NativeKey
     let notes: CreationNotes
@@ -193,7 +197,8 @@ struct CreationState: StateRecord, Equatable {
         let facts: UInt64 =
             (notes.hadSegment ? 1 : 0) | (notes.hadKeyFile ? 2 : 0) | (notes.hadLockFile ? 4 : 0)
         return [
-            0, facts, text.word, notes.file?.inode ?? 0, notes.file?.device ?? 0, 0, 0, 0,
+            0, facts, text.word, notes.file?.inode ?? 0, notes.file?.device ?? 0,
+            SegmentState.word(notes.semaphore), 0, 0,
         ]
     }
 }
@@ -208,7 +213,34 @@ extension CreationState {
         notes = CreationNotes(
             hadSegment: words[1] & 1 != 0, hadKeyFile: words[1] & 2 != 0,
             hadLockFile: words[1] & 4 != 0,
-            file: words[3] == 0 ? nil : FileIdentity(device: words[4], inode: words[3]))
+            file: words[3] == 0 ? nil : FileIdentity(device: words[4], inode: words[3]),
+            semaphore: SegmentState.semaphore(words[Self.semaphoreWord]))
+    }
+}
+
+/// A segment that was made here, as far as quotas are concerned: it counts until it is gone, whoever
+/// is attached to it.
+struct MadeState: StateRecord, Equatable {
+    static let kind = StateKind.made
+
+    let key: NativeKey
+    let byteCount: Int
+
+    var text: String? { key.description }
+
+    func words(_ text: StateText) -> [UInt64] {
+        [0, UInt64(byteCount), text.word, 0, 0, 0, 0, 0]
+    }
+}
+
+extension MadeState {
+    init?(words: ArraySlice<UInt64>, text: String?) {
+        let words = Array(words)
+        guard let byteCount = Int(exactly: words[1]), byteCount > 0, let text,
+            case .key(let key)? = SegmentName(stateText: text)
+        else { return nil }
+        self.key = key
+        self.byteCount = byteCount
     }
 }
 

@@ -43,10 +43,10 @@ public final class StateStore: Sendable {
     init(_ file: MappedFile) throws(SystemCallError) {
         self.file = file
         let words = file.words()
+        lastToken = StateImage.lastToken(words)
         var image = StateImage(words)
         var remarks: [String] = []
         let host = HostIdentity.current.words
-        lastToken = image?.head.lastToken ?? 0
         if image == nil, !words.allSatisfy({ $0 == 0 }) {
             remarks.append("the state file is damaged; starting without what it held")
         } else if let known = image, known.head.host != host {
@@ -65,13 +65,16 @@ public final class StateStore: Sendable {
         let isNew = image == nil
         found = Mutex(image)
         if isNew {
-            try file.clear()
+            // The tokens that were given stay in the file, whenever this is killed.
+            let isHeadKept = lastToken > 0 && words.count >= StateLayout.headWordCount
+            try file.clear(to: isHeadKept ? StateLayout.headWordCount * 8 : 0)
             // Where there is no room now, there may be when the first session comes.
             _ = try? growth.withLock { (_) throws(SystemCallError) in try begin() }
         }
         // What text a damaged record had is free already, or another's.
         for (slot, kind) in image?.damaged ?? [] { free(slot, kind) }
         storeHead(UInt64(getpid()), at: StateLayout.Head.process)
+        storeHead(0, at: StateLayout.Head.ending)
     }
 
     /// Writes the head of a new file.
@@ -79,7 +82,9 @@ public final class StateStore: Sendable {
         try file.grow(to: StateLayout.headWordCount * 8)
         file.write(head, at: StateLayout.Head.host)
         file.store(lastToken, at: StateLayout.Head.lastToken)
+        file.store(0, at: StateLayout.Head.formerProcess)
         file.store(UInt64(getpid()), at: StateLayout.Head.process)
+        file.store(0, at: StateLayout.Head.ending)
         file.store(StateLayout.magic, at: StateLayout.Head.magic)
     }
 
@@ -94,6 +99,20 @@ public final class StateStore: Sendable {
     /// Notes that what a predecessor left has been dealt with.
     func endRecovery() {
         storeHead(UInt64(getpid()), at: StateLayout.Head.formerProcess)
+    }
+
+    /// Ends the file in good order: it goes on telling how far the fencing tokens came, and of the
+    /// segments made here that are there still.
+    ///
+    /// - Returns: Whether there is anything to tell; otherwise the file may go.
+    public func end() -> Bool {
+        guard file.byteCount >= StateLayout.headWordCount * 8 else { return false }
+        if space.withLock(\.isEmpty) {
+            guard file.read(at: StateLayout.Head.lastToken, count: 1) != [0] else { return false }
+            file.cut(to: StateLayout.headWordCount * 8)
+        }
+        storeHead(1, at: StateLayout.Head.ending)
+        return true
     }
 
     // MARK: Head
@@ -303,11 +322,20 @@ public final class StateStore: Sendable {
         check(file.store(0, at: segment.index(.segment) + SegmentState.tokenWord))
     }
 
-    /// Notes which file is about to get the name of a segment that is being created.
-    func setFile(_ identity: FileIdentity, of creation: StateSlot) {
+    /// Notes how far a creation has come.
+    func note(_ step: Segment.CreationStep, of creation: StateSlot) {
         guard creation != .none else { return }
-        let index = creation.index(.creation) + CreationState.fileWord
-        check(file.store(identity.device, at: index + 1) && file.store(identity.inode, at: index))
+        let index = creation.index(.creation)
+        switch step {
+        case .madeSemaphore(let number):
+            let word = SegmentState.word(number)
+            check(file.store(word, at: index + CreationState.semaphoreWord))
+        case .willName(let file):
+            let start = index + CreationState.fileWord
+            check(
+                self.file.store(file.device, at: start + 1)
+                    && self.file.store(file.inode, at: start))
+        }
     }
 
     private func check(_ isStored: Bool) {
@@ -324,6 +352,14 @@ private struct Space {
 
     init() {}
 
+    /// Whether no record is in use; texts belong to records.
+    var isEmpty: Bool {
+        StateKind.allCases.allSatisfy { kind in
+            let count = chunks.count { $0 == kind } * kind.slotsPerChunk
+            return kind == .text || free[Int(kind.rawValue)].count == count
+        }
+    }
+
     /// What is free of a file that was read.
     init(_ image: StateImage) {
         var used = image.texts
@@ -331,6 +367,7 @@ private struct Space {
         used.formUnion(image.segments.map(\.0))
         used.formUnion(image.attachments.map(\.0))
         used.formUnion(image.creations.map(\.0))
+        used.formUnion(image.made.map(\.0))
         used.formUnion(image.damaged.map(\.0))
         for (chunk, kind) in image.chunks.enumerated() {
             chunks.append(nil)

@@ -53,10 +53,7 @@ extension SegmentName {
         guard case .key(let key) = self else { return }
         let lock = SegmentLock(ofSegment: key)
         if !key.hasSegment { lock.removeUnlessUsed() }
-        if let semaphore {
-            let current = ((try? lock.openExisting()) ?? nil)?.identifier
-            SystemVSemaphore.removeRemains(semaphore, but: current)
-        }
+        lock.removeRemains(semaphore)
         guard !key.hasSegment else { return }
         guard case .systemV(let projectID) = key.type, let keyFile, lock.key.value != key.value
         else { return }
@@ -75,12 +72,18 @@ package struct CreationNotes: Hashable, Sendable {
     package var hadLockFile: Bool
     /// The file that was about to get the segment's name, for POSIX.
     package var file: FileIdentity?
+    /// The kernel's number for the System V semaphore that it made.
+    package var semaphore: Int32?
 
-    package init(hadSegment: Bool, hadKeyFile: Bool, hadLockFile: Bool, file: FileIdentity?) {
+    package init(
+        hadSegment: Bool, hadKeyFile: Bool, hadLockFile: Bool, file: FileIdentity?,
+        semaphore: Int32? = nil
+    ) {
         self.hadSegment = hadSegment
         self.hadKeyFile = hadKeyFile
         self.hadLockFile = hadLockFile
         self.file = file
+        self.semaphore = semaphore
     }
 
     /// Looks at what there is before the segment of a key is created.
@@ -109,6 +112,7 @@ package struct CreationNotes: Hashable, Sendable {
     package func undo(_ key: NativeKey, by former: FormerHolder) {
         guard (try? key.requireUsable()) != nil else { return }
         let lock = SegmentLock(ofSegment: key)
+        defer { lock.removeRemains(semaphore) }
         lock.finishCreation(hadFile: hadLockFile)
         switch key.type {
         case .posix:

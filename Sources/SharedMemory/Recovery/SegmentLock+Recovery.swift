@@ -42,6 +42,15 @@ extension SegmentLock {
         }
     }
 
+    /// Removes a System V array that this lock had and that is found by its key no more.
+    ///
+    /// - Parameter number: The kernel's number for it, where it had one.
+    func removeRemains(_ number: Int32?) {
+        guard let number else { return }
+        let current = ((try? openExisting()) ?? nil)?.identifier
+        SystemVSemaphore.removeRemains(number, but: current)
+    }
+
     /// The kernel's number for a System V semaphore that is open.
     package var semaphoreIdentifier: Int32? { openSemaphore?.identifier }
 

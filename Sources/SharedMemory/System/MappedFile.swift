@@ -70,11 +70,14 @@ package final class MappedFile: @unchecked Sendable {
         return words
     }
 
-    /// Throws away all that is in it.
-    package func clear() throws(SystemCallError) {
-        reserved.store(0, ordering: .relaxed)
-        try systemCall("ftruncate") { ftruncate(descriptor.rawValue, 0) }
+    /// Throws away what is in it, but for so many bytes at the beginning, which it must have.
+    package func clear(to byteCount: Int) throws(SystemCallError) {
+        reserved.store(byteCount, ordering: .relaxed)
+        try systemCall("ftruncate") { ftruncate(descriptor.rawValue, byteCount) }
     }
+
+    /// Cuts it off for good: whoever still writes behind that is told that it is lost.
+    package func cut(to byteCount: Int) { _ = ftruncate(descriptor.rawValue, byteCount) }
 
     /// Makes it larger, filled with zeros, its blocks reserved.
     ///

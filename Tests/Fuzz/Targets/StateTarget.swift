@@ -36,6 +36,7 @@ enum StateTarget {
         image.attachments.forEach { checkRecord($1) }
         image.segments.forEach { checkRecord($1) }
         image.creations.forEach { checkRecord($1) }
+        image.made.forEach { checkRecord($1) }
         for (_, segment) in image.segments {
             guard case .key(let key) = segment.name else { continue }
             require((try? key.validate()) != nil, "a key that can name a segment")

@@ -77,7 +77,8 @@ private let longKey = NativeKey(
                 store.write(attachment, at: try store.take(.attachment))
                 let begun = try store.prepare(creation)
                 store.commit(begun)
-                store.setFile(.init(device: 3, inode: 4), of: begun.slot)
+                store.note(.willName(.init(device: 3, inode: 4)), of: begun.slot)
+                store.note(.madeSemaphore(65_539), of: begun.slot)
                 store.note(1234)
                 store.beat(.init(nanoseconds: 77))
             }
@@ -93,7 +94,9 @@ private let longKey = NativeKey(
             #expect(read.ending == .keep && read.isLockMadeHere == false && read.semaphore == 12)
             #expect(image.creations.map(\.1.key) == [longKey])
             #expect(image.creations.first?.1.notes.file == .init(device: 3, inode: 4))
-            #expect(image.head.lastToken == 1234 && image.head.lastAlive.nanoseconds == 77)
+            #expect(image.creations.first?.1.notes.semaphore == 65_539)
+            #expect(image.head.lastAlive.nanoseconds == 77)
+            #expect(try StateImage.lastToken(words(ofFile: path)) == 1234)
         }
     }
 
