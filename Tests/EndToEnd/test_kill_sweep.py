@@ -11,6 +11,7 @@ import os
 import random
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -34,6 +35,7 @@ class Scene:
     one: object
     two: object
     token: int = 0
+    arrays: frozenset = frozenset()
 
     def lock_state(self):
         return self.api.lock_state(self.name)["state"]
@@ -74,6 +76,20 @@ def check_created(scene, answer):
         assert not os.path.exists(scene.name.memory_file)
         assert not os.path.exists(scene.name.lock_file)
     scene.one.create(scene.name, 50)
+
+
+def create_in_vain(scene):
+    """More than there is room for, which is found out when the lock is made already."""
+    answer = scene.one.create(scene.name, 1 << 40, expect=None)
+    assert (answer.status, answer.code) in ((507, "out-of-resources"), (422, "invalid-size"))
+    return answer
+
+
+def check_nothing_created(scene, _answer):
+    assert not scene.is_attached(scene.one)
+    assert not os.path.exists(scene.name.memory_file)
+    assert not os.path.exists(scene.name.lock_file)
+    assert semaphore_arrays() == scene.arrays
 
 
 def attach(scene):
@@ -209,9 +225,19 @@ def nothing(_scene):
     pass
 
 
+def count_arrays(scene):
+    scene.arrays = semaphore_arrays()
+
+
+def semaphore_arrays():
+    """Those that have lost their key file as well."""
+    return frozenset(entry["semid"] for entry in kernel.table("sem"))
+
+
 CASES = {
     "open": (nothing, open_session, check_opened),
     "create": (nothing, create, check_created),
+    "create-in-vain": (count_arrays, create_in_vain, check_nothing_created),
     "attach": (with_segment, attach, check_attached),
     "detach": (with_two, detach, check_detached),
     "detach-last": (with_segment, detach_last, check_gone),
@@ -297,7 +323,8 @@ def kill_during(start_server, server, name, case, instant, peer=None):
 
 
 @pytest.mark.parametrize("case, kind", [
-    (case, kind) for case in CASES for kind in KINDS if case != "open" or kind == "posix"])
+    (case, kind) for case in CASES for kind in KINDS
+    if case != "create-in-vain" and (case != "open" or kind == "posix")])
 def test_a_kill_at_any_instant(start_server, names, no_debris, case, kind):
     sweep(start_server, names[kind], case)
 
@@ -309,10 +336,27 @@ def test_a_kill_at_any_instant_keeps_qt_waiting_for_nothing(start_server, names,
     sweep(start_server, names[kind], case, peer)
 
 
-def sweep(start_server, name, case, peer=None):
+@pytest.fixture
+def small_segments():
+    """The kernel makes no System V segment of more than a page."""
+    limit = Path("/proc/sys/kernel/shmmax")
+    before = limit.read_text(encoding="ascii")
+    limit.write_text("4096", encoding="ascii")
+    yield
+    limit.write_text(before, encoding="ascii")
+
+
+@pytest.mark.usefixtures("small_segments")
+@pytest.mark.parametrize(("kind", "stride"), [("posix", STRIDE), ("systemv", STRIDE), ("legacy", 1)])
+def test_a_kill_at_any_instant_of_a_creation_that_fails(start_server, names, kind, stride):
+    sweep(start_server, names[kind], "create-in-vain", stride=stride,
+          arguments=("--max-total-bytes", str(1 << 50)))
+
+
+def sweep(start_server, name, case, peer=None, stride=STRIDE, arguments=()):
     """Kill at one instant after the other, until the request is through."""
-    server = start_server()
-    instant = random.randint(1, STRIDE)
+    server = start_server(*arguments)
+    instant = random.randint(1, stride)
     while True:
         was_killed, server = kill_during(start_server, server, name, case, instant, peer)
         wait_until(lambda: not name.exists() and not os.path.exists(name.lock_file), 10,
@@ -320,6 +364,6 @@ def sweep(start_server, name, case, peer=None):
         wait_until(lambda: not os.path.exists(name.memory_file), 10)
         if not was_killed:
             break
-        instant += STRIDE
+        instant += stride
     print(f"{case} {name.kind}: {TOTAL['kills']} kills so far, the last at {instant}, "
           f"slowest restart {TOTAL['slowest']:.3f} s")
