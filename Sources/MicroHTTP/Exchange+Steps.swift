@@ -59,12 +59,21 @@ extension Exchange {
             return refuse(response)
         case .collect(let limit, let overflow, let then):
             let isKnown = contentLength ?? 0
-            guard isKnown <= limit, flow.body.reserve(isKnown) else { return refuse(overflow()) }
+            guard isKnown <= limit else { return refuse(overflow()) }
+            guard isKnown <= BodyBuffer.uncountedByteCount || memory.hasRoom(for: isKnown),
+                flow.body.reserve(isKnown)
+            else { return refuse(noRoom()) }
             flow.phase = .collecting(limit: limit, overflow: overflow, then: then)
         case .later:
             flow.phase = .draining
         }
         return .YES
+    }
+
+    private var memory: BodyMemory { link.loop.bodyMemory }
+
+    private func noRoom() -> Response {
+        link.loop.handler.refusal(.tooManyBodies(limit: memory.limit), self)
     }
 
     private func hostFault(_ head: RequestHead) -> RequestFault? {
@@ -100,7 +109,8 @@ extension Exchange {
     private func collect(
         _ upload: UnsafeRawBufferPointer, limit: Int, overflow: () -> Response
     ) -> MHD_Result {
-        if flow.body.byteCount + upload.count <= limit,
+        let fits = flow.body.byteCount + upload.count <= limit
+        if fits, flow.body.takeRoom(for: upload.count, in: memory),
             unsafe flow.body.append(upload, limit: limit)
         {
             return .YES
@@ -108,7 +118,7 @@ extension Exchange {
         flow.drained = flow.body.byteCount
         flow.body.discard()
         flow.phase = .draining
-        give(overflow())
+        give(fits ? noRoom() : overflow())
         return drain(upload.count)
     }
 
@@ -179,6 +189,9 @@ extension Exchange {
             return .NO
         }
         flow.bytesSent = carriesBody(response) ? response.content.byteCount ?? 0 : 0
+        if flow.bytesSent > briefByteCount {
+            link.deadline = monotonicNanoseconds() &+ link.loop.answerNanoseconds(flow.bytesSent)
+        }
         flow.stream?.attach(
             to: self, backlogLimit: link.loop.configuration.streamBacklog)
         let status = CUnsignedInt(clamping: response.status)
@@ -335,6 +348,10 @@ extension Exchange {
         }
     }
 }
+
+/// How long an answer is, in bytes, that the kernel takes at once: it is not watched whether the client
+/// takes it.
+private let briefByteCount = 16 * 1024
 
 /// For how long a client that was refused may go on sending.
 let lingerNanoseconds: UInt64 = 2_000_000_000

@@ -9,7 +9,8 @@ public protocol Handler: Sendable {
 
     /// Shapes the answer to a request that the transport refuses by itself.
     ///
-    /// ``receive(_:)`` is not called for such a request, and its connection is closed.
+    /// ``receive(_:)`` is not called for such a request, and its connection is closed; but for
+    /// ``RequestFault/tooManyBodies(limit:)``, which comes after it.
     func refusal(_ fault: RequestFault, _ exchange: Exchange) -> Response
 
     /// Learns how an exchange ended.

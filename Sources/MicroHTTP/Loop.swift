@@ -31,6 +31,7 @@ final class Loop: @unchecked Sendable {
     let configuration: Server.Configuration
     /// What new connections speak TLS with.
     let identity: ServerIdentity
+    let bodyMemory: BodyMemory
     /// The application, until the loop has ended.
     private(set) var handler: any Handler
     /// How long a request may take to arrive, and the next one to begin.
@@ -62,9 +63,13 @@ final class Loop: @unchecked Sendable {
     /// Whether everything is being closed, so that nothing may be suspended.
     private(set) var isClosing = false
 
-    init?(configuration: Server.Configuration, identity: ServerIdentity, handler: any Handler) {
+    init?(
+        configuration: Server.Configuration, identity: ServerIdentity, bodyMemory: BodyMemory,
+        handler: any Handler
+    ) {
         self.configuration = configuration
         self.identity = identity
+        self.bodyMemory = bodyMemory
         self.handler = handler
         requestNanoseconds = configuration.requestTimeout.wholeNanoseconds
         idleNanoseconds = configuration.idleTimeout.wholeNanoseconds
@@ -78,6 +83,12 @@ final class Loop: @unchecked Sendable {
         let added = cmicrohttpd_epoll_add(
             epoll.rawValue, bell.rawValue, cmicrohttpd_readable, Loop.bellToken)
         guard added == 0 else { return nil }
+    }
+
+    /// How long a client may take to take an answer of so many bytes.
+    func answerNanoseconds(_ byteCount: Int) -> UInt64 {
+        let seconds = UInt64(byteCount / max(configuration.minimumRate, 1))
+        return requestNanoseconds &+ min(seconds, 1 << 32) * 1_000_000_000
     }
 
     // MARK: From any thread

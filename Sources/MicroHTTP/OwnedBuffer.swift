@@ -12,6 +12,9 @@ public final class OwnedBuffer: @unchecked Sendable {
     /// How many bytes were written.
     public let byteCount: Int
 
+    /// What it takes of the memory for bodies, where it was one.
+    private let share: BodyShare?
+
     /// Allocates memory and lets a closure fill it from the start.
     ///
     /// Fails when there is no memory left.
@@ -35,10 +38,12 @@ public final class OwnedBuffer: @unchecked Sendable {
         }
         byteCount = unsafe span.finalize(for: block)
         unsafe self.base = base
+        share = nil
     }
 
     /// Takes over memory that came from `malloc`.
-    init(owning base: UnsafeMutableRawPointer, byteCount: Int) {
+    init(owning base: UnsafeMutableRawPointer, byteCount: Int, share: BodyShare?) {
+        self.share = share
         unsafe self.base = base
         self.byteCount = byteCount
     }

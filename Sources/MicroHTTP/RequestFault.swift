@@ -25,6 +25,8 @@ public enum RequestFault: Hashable, Sendable, CustomStringConvertible {
     case tooManyConnections(limit: Int)
     /// More connections of this client than it may have.
     case tooManyConnectionsOfClient(limit: Int)
+    /// A body for which there is no room beside those that are there already.
+    case tooManyBodies(limit: Int)
 
     /// One sentence for whoever sent the request.
     public var description: String {
@@ -51,7 +53,14 @@ public enum RequestFault: Hashable, Sendable, CustomStringConvertible {
             "There are \(limit) connections already, which is all that is allowed."
         case .tooManyConnectionsOfClient(let limit):
             "There are \(limit) connections from this client already, which is all it may have."
+        case .tooManyBodies(let limit):
+            "The bodies of all requests together may have \(limit) bytes, and there is no room just now."
         }
+    }
+
+    /// Whether it is bodies, and not connections, that are too many.
+    public var isAboutBodies: Bool {
+        if case .tooManyBodies = self { true } else { false }
     }
 
     /// The status that fits the fault best.
@@ -59,7 +68,7 @@ public enum RequestFault: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .unsupportedTransferEncoding: 501
         case .unsupportedExpectation: 417
-        case .tooManyConnections: 503
+        case .tooManyConnections, .tooManyBodies: 503
         case .tooManyConnectionsOfClient: 429
         default: 400
         }

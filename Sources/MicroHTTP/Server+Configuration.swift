@@ -27,6 +27,17 @@ extension Server {
         /// A client that sends a byte now and then is not silent, but it is stopped by this. So is
         /// one whose connection is new and does not come to a first line.
         public var requestTimeout = Duration.seconds(60)
+        /// How many bytes the bodies of all requests together may take, from their first byte until the
+        /// handler lets go of them; those up to 64 KiB are not counted.
+        ///
+        /// A request for whose body there is no room is refused with
+        /// ``RequestFault/tooManyBodies(limit:)``.
+        public var bodyMemoryLimit = Int.max
+        /// How fast a client must take an answer at least, in bytes a second.
+        ///
+        /// An answer may take ``requestTimeout``, and as much longer as its bytes need at this rate.
+        /// Streams are not meant.
+        public var minimumRate = 1
         /// How many bytes of an unwanted body are read and dropped to keep a connection.
         public var drainLimit = 1024 * 1024
         /// How many bytes may wait for a slow reader of an ``EventStream`` before it is dropped.

@@ -31,6 +31,7 @@ public final class Server: Sendable {
     private let handler: any Handler
     private let admission: Admission
     private let identity: ServerIdentity
+    private let bodyMemory: BodyMemory
     private let state: Mutex<State>
 
     /// Where the server listens, in the order of ``Configuration/endpoints``.
@@ -59,6 +60,7 @@ public final class Server: Sendable {
             limit: max(1, configuration.connectionLimit),
             limitByOrigin: max(1, configuration.connectionLimitPerClient))
         identity = ServerIdentity(configuration.security)
+        bodyMemory = BodyMemory(limit: configuration.bodyMemoryLimit)
         state = Mutex(State(listeners: listeners))
     }
 
@@ -154,7 +156,8 @@ public final class Server: Sendable {
         var loops: [Loop] = []
         for index in 0..<max(configuration.threads, 1) {
             let loop = Loop(
-                configuration: configuration, identity: identity, handler: handler)
+                configuration: configuration, identity: identity, bodyMemory: bodyMemory,
+                handler: handler)
             if let loop { loops.append(loop) }
             let own = listeners.map { $0[min(index, $0.count - 1)] }
             guard let loop, loop.listen(on: own, admission) else {

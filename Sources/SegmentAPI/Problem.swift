@@ -28,7 +28,7 @@ struct Problem: Error {
         ServiceError.Code.allCases.map(\.rawValue) + [
             "invalid-request", "method-not-allowed", "not-acceptable", "content-too-large",
             "unsupported-media-type", "unauthorized", "forbidden", "misdirected",
-            "too-many-connections",
+            "too-many-connections", "too-many-bodies",
         ] + ["other"]
 
     /// The place of the code among all, from one on.
@@ -109,6 +109,9 @@ struct Problem: Error {
             status = 417
         case 501:
             self = .invalidRequest(fault.description, parameter: "Transfer-Encoding")
+        case 503 where fault.isAboutBodies:
+            self.init(503, "too-many-bodies", "Too many bodies", fault.description)
+            headers = [("Retry-After", "1")]
         case 429, 503:
             self.init(
                 fault.status, "too-many-connections", "Too many connections", fault.description)

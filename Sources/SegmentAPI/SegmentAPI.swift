@@ -69,10 +69,12 @@ public final class SegmentAPI: Handler {
         } catch { return .refuse(call.response(error)) }
     }
 
-    /// Gives a request its number, and takes the trace that it belongs to.
+    /// Gives a request its number, unless it has one, and takes the trace that it belongs to.
     private func begin(_ exchange: Exchange) -> Call {
-        exchange.number = lastRequest.add(1, ordering: .relaxed).newValue
-        exchange.tag = Route.all.count
+        if exchange.number == 0 {
+            exchange.number = lastRequest.add(1, ordering: .relaxed).newValue
+            exchange.tag = Route.all.count
+        }
         let trace = trace(of: exchange)
         if let trace { exchange.label = "\(trace.traceID) \(trace.spanID)" }
         return Call(exchange: exchange, api: self, requestID: requestID(of: exchange), trace: trace)

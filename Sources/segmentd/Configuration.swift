@@ -23,6 +23,10 @@ struct Configuration {
     /// The largest body that is taken, in bytes: each is kept in memory until it is whole.
     static let defaultBodyByteLimit = 1 << 30
 
+    /// How fast an answer must be taken, in bytes a second: slow enough for any line that is in use, and
+    /// fast enough for a segment not to be held for days.
+    static let defaultMinimumRate = 64 * 1024
+
     /// The standard descriptors, those of the event loops, and room for turning clients away.
     private static let descriptorReserve = 128
 
@@ -42,7 +46,9 @@ struct Configuration {
     /// How many of them one client may have; nil for half.
     private let connectionLimitPerClient: Int?
     private let security: TransportSecurity?
+    private let bodyMemoryLimit: Int
     private let headerByteLimit: Int
+    private let minimumRate: Int
     private let requestTimeout: Duration
     private let idleTimeout: Duration
 
@@ -101,9 +107,20 @@ struct Configuration {
                 "max-connections-per-address", flags.maxConnectionsPerAddress,
                 Self.number(1...1_000_000)
             ).value
-        bodyByteLimit =
-            try Setting("max-body-bytes", flags.maxBodyBytes, Self.number(1...(.max))).value
-            ?? Self.defaultBodyByteLimit
+        let bodyMemory = try Setting(
+            "max-body-memory", flags.maxBodyMemory, Self.number(1...(.max))
+        ).value
+        let largestBody = try Setting(
+            "max-body-bytes", flags.maxBodyBytes, Self.number(1...(.max))
+        ).value
+        if let bodyMemory, let largestBody, largestBody > bodyMemory {
+            throw .usage("--max-body-bytes is more than --max-body-memory has room for")
+        }
+        bodyByteLimit = largestBody ?? min(Self.defaultBodyByteLimit, bodyMemory ?? .max)
+        bodyMemoryLimit = bodyMemory ?? max(Self.defaultBodyByteLimit, bodyByteLimit)
+        minimumRate =
+            try Setting("min-answer-rate", flags.minAnswerRate, Self.number(1...(.max))).value
+            ?? Self.defaultMinimumRate
         headerByteLimit =
             try Setting("max-header-bytes", flags.maxHeaderBytes, Self.number(4096...(1 << 20)))
             .value ?? Self.serverDefaults.connectionMemory
@@ -135,6 +152,8 @@ struct Configuration {
         server.connectionLimitPerClient =
             connectionLimitPerClient ?? max(1, server.connectionLimit / 2)
         server.connectionMemory = headerByteLimit
+        server.bodyMemoryLimit = bodyMemoryLimit
+        server.minimumRate = minimumRate
         server.requestTimeout = requestTimeout
         server.idleTimeout = idleTimeout
         server.traffic = Traffic()

@@ -94,6 +94,12 @@ struct Flags: ParsableArguments {
 
     @Option(
         help: .of(
+            "The memory for the bodies of all requests together, but for those up to 64 KiB.",
+            "the largest body, and no less than \(Configuration.defaultBodyByteLimit)", "n"))
+    var maxBodyMemory: String?
+
+    @Option(
+        help: .of(
             "The memory for the head of a request.",
             "\(Configuration.serverDefaults.connectionMemory)", "n"))
     var maxHeaderBytes: String?
@@ -109,6 +115,12 @@ struct Flags: ParsableArguments {
             "How long a connection may be silent.",
             "\(Configuration.serverDefaults.idleTimeout.components.seconds)", "seconds"))
     var idleTimeout: String?
+
+    @Option(
+        help: .of(
+            "How many bytes a second an answer must be taken at; it has the request timeout on top.",
+            "\(Configuration.defaultMinimumRate)", "n"))
+    var minAnswerRate: String?
 
     @OptionGroup(title: "Access options") var access: AccessFlags
 }

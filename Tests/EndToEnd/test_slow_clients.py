@@ -183,6 +183,42 @@ def test_a_download_that_is_never_read_ends_and_lets_go_of_the_segment(start_ser
         client.close()
 
 
+def test_a_download_that_trickles_ends_and_lets_go_of_the_segment(start_server, posix):
+    """Never silent for long, so that only the rate tells."""
+    server = start_server("--request-timeout", "1", "--min-answer-rate", str(64 << 20))
+    watch = Watch(server)
+    api = Api(server.address)
+    session = api.session()
+    session.create(posix, 64 << 20)
+    started = time.monotonic()
+    clients = []
+    for path in ("/data", "/data?format=json"):
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(server.address)
+        client.sendall(raw("GET", posix.href + path))
+        client.setblocking(False)
+        clients.append(client)
+
+    def given_up():
+        for client in clients:
+            try:
+                client.recv(256)
+            except (BlockingIOError, ConnectionError):
+                pass
+        return server.log().count("timed-out")
+
+    wait_until(given_up, 20, "the end of one answer")
+    assert time.monotonic() - started > 2, "it had the time of a request and its own"
+    session.end()
+    wait_until(lambda: given_up() == 2, 20, "the end of both")
+    api.close()
+    wait_until(lambda: not posix.exists(), 20, "the end of the segment")
+    for client in clients:
+        client.close()
+    assert watch.is_clean()
+
+
 def test_a_stream_that_is_never_read_holds_up_nobody(start_server):
     server = start_server()
     watch = Watch(server)

@@ -114,6 +114,7 @@ private struct ServerView: JSONWritable {
                 writer.object { writer in
                     writer.member("max_segment_bytes", configuration.segmentByteLimit)
                     writer.member("max_body_bytes", facts.bodyByteLimit)
+                    writer.member("max_body_memory", facts.transport.bodyMemoryLimit)
                     writer.member("max_json_bytes", Call.jsonByteLimit)
                     writer.member("max_header_bytes", facts.transport.connectionMemory)
                     writer.member("max_segments", configuration.segmentLimit)
@@ -125,6 +126,7 @@ private struct ServerView: JSONWritable {
                         "max_connections_per_address", facts.transport.connectionLimitPerClient)
                     writer.member(
                         "request_timeout_ms", facts.transport.requestTimeout.wholeMilliseconds)
+                    writer.member("min_answer_rate", facts.transport.minimumRate)
                     writer.member(
                         "idle_timeout_ms", facts.transport.idleTimeout.wholeMilliseconds)
                 }
