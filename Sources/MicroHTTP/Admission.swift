@@ -22,6 +22,7 @@ final class Admission: Sendable {
     private let limit: Int
     private let limitByOrigin: Int
     private let counts = Mutex(Counts())
+    private let descriptors = Mutex(())
 
     /// How many clients may be told at a time that there is no room.
     static let refusalLimit = 64
@@ -30,6 +31,12 @@ final class Admission: Sendable {
         self.limit = limit
         self.limitByOrigin = limitByOrigin
     }
+
+    /// Does something that takes a descriptor, while no other loop does.
+    ///
+    /// When the last is put to use for turning a client away, another loop would take it for one of
+    /// its own, for good.
+    func alone<Result>(_ body: () -> Result) -> Result { descriptors.withLock { _ in body() } }
 
     func judge(_ peer: Peer) -> Verdict {
         let origin = peer.origin

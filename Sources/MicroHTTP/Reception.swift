@@ -82,13 +82,15 @@ final class Reception {
         if spares.count < Self.spareCount { replenish() }
         for _ in 0..<Self.batch {
             var address = sockaddr_storage()
-            let socket = unsafe cmicrohttpd_accept(listener.descriptor, &address)
+            let (socket, number) = admission.alone {
+                (unsafe cmicrohttpd_accept(listener.descriptor, &address), errno)
+            }
             guard socket >= 0 else {
-                switch errno {
+                switch number {
                 case EMFILE where spares.count > 1, ENFILE where spares.count > 1:
                     spares.removeLast()
                     continue
-                case EMFILE, ENFILE, ENOBUFS, ENOMEM: turnAway(at: listener, errno)
+                case EMFILE, ENFILE, ENOBUFS, ENOMEM: turnAway(at: listener, number)
                 default: break  // nobody is there, or who was there has left
                 }
                 return
@@ -118,22 +120,28 @@ final class Reception {
     /// in the kernel for a server that does not answer.
     private func turnAway(at listener: Listener, _ number: CInt) {
         log?("a client is turned away: \(ServerError.reason(number))")
-        spares = []
-        var address = sockaddr_storage()
-        let socket = unsafe cmicrohttpd_accept(listener.descriptor, &address)
-        if socket >= 0 {
-            traffic?.refuse()
-            _ = Glibc.close(socket)
+        let isServed = admission.alone {
+            spares = []
+            var address = sockaddr_storage()
+            let socket = unsafe cmicrohttpd_accept(listener.descriptor, &address)
+            let isNobodyThere = socket < 0 && errno == EAGAIN
+            if socket >= 0 {
+                traffic?.refuse()
+                _ = Glibc.close(socket)
+            }
+            fill()
+            return socket >= 0 || isNobodyThere
         }
-        replenish()
-        guard socket < 0 || spares.isEmpty else { return }
+        guard !isServed || spares.isEmpty else { return }
         // The kernel would tell of the same client again and again.
         close()
         isPausing = true
     }
 
     /// Puts descriptors by, as far as there are any.
-    private func replenish() {
+    private func replenish() { admission.alone { fill() } }
+
+    private func fill() {
         while spares.count < Self.spareCount,
             let spare = FileDescriptor(unsafe Glibc.open("/dev/null", O_RDONLY | O_CLOEXEC))
         {
