@@ -20,8 +20,8 @@ final class ContentSource {
     init(_ exchange: Exchange, _ kind: Kind) {
         self.exchange = exchange
         self.kind = kind
-        exchange.flow.isCounting = true
-        exchange.flow.bytesSent = 0
+        exchange.isCounting = true
+        exchange.bytesSent = 0
     }
 
     /// Makes a response that holds this source until it is over.
@@ -50,8 +50,8 @@ final class ContentSource {
     }
 
     private func read(into buffer: UnsafeMutableRawBufferPointer, at offset: Int) -> Int {
-        guard exchange.flow.end == nil else { return cmicrohttpd_end_with_error }
-        exchange.flow.bytesSent = offset
+        guard exchange.endedBy == nil else { return cmicrohttpd_end_with_error }
+        exchange.bytesSent = offset
         switch kind {
         case .producer(let producer, let byteCount):
             return unsafe read(producer, byteCount, into: buffer, at: offset)
@@ -82,7 +82,7 @@ final class ContentSource {
         default:
             return fail()
         }
-        exchange.flow.bytesSent = offset + count
+        exchange.bytesSent = offset + count
         return count
     }
 
@@ -91,7 +91,7 @@ final class ContentSource {
     ) -> Int {
         switch unsafe stream.pull(into: buffer) {
         case .bytes(let count):
-            exchange.flow.bytesSent = offset + count
+            exchange.bytesSent = offset + count
             return count
         case .idle:
             return exchange.suspend() ? 0 : cmicrohttpd_end_with_error
@@ -112,12 +112,12 @@ final class ContentSource {
         let wanted = min(buffer.count, memory.byteCount - offset)
         let count = unsafe copyByKernel(from: source + offset, to: target, byteCount: wanted)
         guard count > 0 else { return fail() }
-        exchange.flow.bytesSent = offset + count
+        exchange.bytesSent = offset + count
         return count
     }
 
     private func fail() -> Int {
-        exchange.flow.end = .broken
+        exchange.endedBy = .broken
         return cmicrohttpd_end_with_error
     }
 }

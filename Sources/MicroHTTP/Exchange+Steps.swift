@@ -10,17 +10,18 @@ extension Exchange {
         version: UnsafePointer<CChar>?,
         upload: UnsafeRawBufferPointer
     ) -> MHD_Result {
-        guard flow.end == nil else { return .NO }
-        switch flow.phase {
+        guard endedBy == nil else { return .NO }
+        switch phase {
         case .fresh:
-            unsafe receiveHead(method: method, version: version)
+            unsafe head = RequestHead(
+                connection, method: method, version: version, headers: link.headers)
             return begin()
         case .collecting(let limit, let overflow, let then):
             guard unsafe upload.isEmpty else {
                 return unsafe collect(upload, limit: limit, overflow: overflow)
             }
-            flow.phase = .awaiting
-            decide(after: then, with: flow.body.take())
+            phase = .awaiting
+            decide(after: then, with: body.take())
             return conclude()
         case .draining:
             guard unsafe upload.isEmpty else { return drain(upload.count) }
@@ -34,38 +35,25 @@ extension Exchange {
         }
     }
 
-    private func receiveHead(method: UnsafePointer<CChar>?, version: UnsafePointer<CChar>?) {
-        unsafe self.method = parseMethod(method)
-        unsafe isHTTP11 = version.map { unsafe strcmp($0, "HTTP/1.0") != 0 } ?? false
-    }
-
     /// Looks at the head and asks the handler what to do.
     private func begin() -> MHD_Result {
-        let head = unsafe RequestHead(of: flow.connection)
-        contentLength = head.contentLength
-        isChunked = head.isChunked
-        expectsContinue = head.expectsContinue && isHTTP11
-        headerList = head.fields
-        flow.isAnnounced = true
-        if let fault = link.arrival.refusal ?? head.fault ?? hostFault(head) ?? targetFault
-            ?? bodyFault
-        {
+        isAnnounced = true
+        if let fault = link.arrival.refusal ?? head.fault ?? hostFault ?? targetFault ?? bodyFault {
             give(link.loop.handler.refusal(fault, self))
             return hasBody && !expectsContinue ? answerBeforeBody() : queueGiven()
         }
-        let plan = link.loop.handler.receive(self)
-        switch plan {
+        switch link.loop.handler.receive(self) {
         case .respond(let response), .refuse(let response):
             return refuse(response)
         case .collect(let limit, let overflow, let then):
             let isKnown = contentLength ?? 0
             guard isKnown <= limit else { return refuse(overflow()) }
             guard isKnown <= BodyBuffer.uncountedByteCount || memory.hasRoom(for: isKnown),
-                flow.body.reserve(isKnown)
+                body.reserve(isKnown)
             else { return refuse(noRoom()) }
-            flow.phase = .collecting(limit: limit, overflow: overflow, then: then)
+            phase = .collecting(limit: limit, overflow: overflow, then: then)
         case .later:
-            flow.phase = .draining
+            phase = .draining
         }
         return .YES
     }
@@ -76,7 +64,7 @@ extension Exchange {
         link.loop.handler.refusal(.tooManyBodies(limit: memory.limit), self)
     }
 
-    private func hostFault(_ head: RequestHead) -> RequestFault? {
+    private var hostFault: RequestFault? {
         head.hasHost || !isHTTP11 || isOverUnixSocket ? nil : .missingHost
     }
 
@@ -92,7 +80,7 @@ extension Exchange {
     /// Gives an answer that does not need the body, which has not been read.
     private func refuse(_ response: Response) -> MHD_Result {
         give(response)
-        flow.phase = .draining
+        phase = .draining
         // An answer in this very call costs the connection, so without a body it waits for the next.
         guard hasBody else { return .YES }
         if expectsContinue { return queueGiven() }
@@ -109,22 +97,22 @@ extension Exchange {
     private func collect(
         _ upload: UnsafeRawBufferPointer, limit: Int, overflow: () -> Response
     ) -> MHD_Result {
-        let fits = flow.body.byteCount + upload.count <= limit
-        if fits, flow.body.takeRoom(for: upload.count, in: memory),
-            unsafe flow.body.append(upload, limit: limit)
+        let fits = body.byteCount + upload.count <= limit
+        if fits, body.takeRoom(for: upload.count, in: memory),
+            unsafe body.append(upload, limit: limit)
         {
             return .YES
         }
-        flow.drained = flow.body.byteCount
-        flow.body.discard()
-        flow.phase = .draining
+        drained = body.byteCount
+        body.discard()
+        phase = .draining
         give(fits ? noRoom() : overflow())
         return drain(upload.count)
     }
 
     private func drain(_ byteCount: Int) -> MHD_Result {
-        flow.drained += byteCount
-        guard flow.drained > link.loop.configuration.drainLimit else { return .YES }
+        drained += byteCount
+        guard drained > link.loop.configuration.drainLimit else { return .YES }
         return answerBeforeBody()
     }
 
@@ -139,14 +127,12 @@ extension Exchange {
     /// The request is here whole: answers it, or waits for the answer.
     private func conclude() -> MHD_Result {
         link.deadline = .max
-        flow.phase = .awaiting
+        phase = .awaiting
+        if let response = takeReady() { return queue(response) }
         let response = answering.withLock { state -> Response? in
-            if case .given(let response) = state.answer {
-                state.answer = .taken
-                return response
-            }
-            state.isSuspended = true
-            return nil
+            let response = state.take(leaving: .taken)
+            state.isSuspended = response == nil
+            return response
         }
         if let response { return queue(response) }
         guard suspend() else { return .NO }
@@ -156,11 +142,13 @@ extension Exchange {
     // MARK: Answering
 
     private func takeGiven() -> Response? {
-        answering.withLock { state in
-            guard case .given(let response) = state.answer else { return nil }
-            state.answer = .taken
-            return response
-        }
+        takeReady() ?? answering.withLock { $0.take(leaving: .taken) }
+    }
+
+    private func takeReady() -> Response? {
+        guard let response = ready else { return nil }
+        ready = nil
+        return response
     }
 
     private func queueGiven() -> MHD_Result {
@@ -169,44 +157,44 @@ extension Exchange {
     }
 
     private func fail() -> MHD_Result {
-        flow.end = .broken
+        endedBy = .broken
         return .NO
     }
 
     private func note(_ response: Response) {
-        flow.status = response.status
-        flow.responseTag = response.tag
-        flow.onDelivered = response.onDelivered
-        if case .stream(let stream) = response.content { flow.stream = stream }
+        status = response.status
+        responseTag = response.tag
+        onDelivered = response.onDelivered
+        if case .stream(let stream) = response.content { self.stream = stream }
     }
 
     private func queue(_ response: Response) -> MHD_Result {
         note(response)
-        flow.phase = .answered
+        phase = .answered
         // The kernel would take the bytes for a client that has just left, so ask it first.
         if response.onDelivered != nil, cmicrohttpd_is_hung_up(link.descriptor) != 0 {
-            flow.end = .clientGone
+            endedBy = .clientGone
             return .NO
         }
-        flow.bytesSent = carriesBody(response) ? response.content.byteCount ?? 0 : 0
-        if flow.bytesSent > briefByteCount {
-            link.deadline = monotonicNanoseconds() &+ link.loop.answerNanoseconds(flow.bytesSent)
+        bytesSent = carriesBody(response) ? response.content.byteCount ?? 0 : 0
+        if bytesSent > briefByteCount {
+            link.deadline = monotonicNanoseconds() &+ link.loop.answerNanoseconds(bytesSent)
         }
-        flow.stream?.attach(
+        stream?.attach(
             to: self, backlogLimit: link.loop.configuration.streamBacklog)
         let status = CUnsignedInt(clamping: response.status)
         if let prepared = response.prepared, !link.loop.isDraining {
-            return unsafe MHD_queue_response(flow.connection, status, prepared.native)
+            return unsafe MHD_queue_response(connection, status, prepared.native)
         }
         if !link.loop.isDraining, let stocked = link.loop.stock.answer(for: response) {
             stocked.isTaken = true
-            flow.stocked = stocked
-            return unsafe MHD_queue_response(flow.connection, status, stocked.native)
+            self.stocked = stocked
+            return unsafe MHD_queue_response(connection, status, stocked.native)
         }
         guard let native = unsafe response.makeNative(for: self, closing: link.loop.isDraining)
         else { return fail() }
         defer { unsafe MHD_destroy_response(native) }
-        return unsafe MHD_queue_response(flow.connection, status, native)
+        return unsafe MHD_queue_response(connection, status, native)
     }
 
     /// Whether a body follows the head of an answer to this request.
@@ -221,13 +209,13 @@ extension Exchange {
     private func answerBeforeBody() -> MHD_Result {
         guard let response = takeGiven() else { return fail() }
         note(response)
-        flow.phase = .lingering
+        phase = .lingering
         let message = response.serialized(for: self)
         guard unsafe message.bytes.withUnsafeBytes({ unsafe link.sendLast($0) }) else {
             return fail()
         }
-        flow.bytesSent = message.bodyByteCount
-        flow.isDelivered = true
+        bytesSent = message.bodyByteCount
+        isDelivered = true
         link.deadline = monotonicNanoseconds() + lingerNanoseconds
         return .YES
     }
@@ -239,22 +227,22 @@ extension Exchange {
     /// - Returns: false when everything is being closed, so that nothing may wait any more.
     func suspend() -> Bool {
         guard !link.loop.isClosing else {
-            flow.end = .shutdown
+            endedBy = .shutdown
             return false
         }
-        flow.isSuspended = true
+        isSuspended = true
         link.loop.willSuspend(self)
-        unsafe MHD_suspend_connection(flow.connection)
+        unsafe MHD_suspend_connection(connection)
         return true
     }
 
     /// Puts the connection back on the loop.
     func resume() {
-        guard flow.isSuspended else { return }
-        flow.isSuspended = false
+        guard isSuspended else { return }
+        isSuspended = false
         answering.withLock { $0.isSuspended = false }
         link.loop.didResume()
-        unsafe MHD_resume_connection(flow.connection)
+        unsafe MHD_resume_connection(connection)
     }
 
     /// Asks the loop to look at the exchange again, from any thread.
@@ -269,8 +257,8 @@ extension Exchange {
 
     /// Closes the connection without (the rest of) an answer.
     func end(_ outcome: ExchangeRecord.Outcome) {
-        guard unsafe flow.connection != nil, flow.end == nil else { return }
-        flow.end = outcome
+        guard unsafe connection != nil, endedBy == nil else { return }
+        endedBy = outcome
         loseHope()?()
         _ = shutdown(link.descriptor, CInt(SHUT_RDWR))
         resume()
@@ -288,18 +276,15 @@ extension Exchange {
 
     /// Whether some of the request is still to come.
     var isReceiving: Bool {
-        switch flow.phase {
+        switch phase {
         case .fresh, .collecting, .draining, .lingering: true
         case .awaiting, .answered: false
         }
     }
 
-    /// Whether the connection waits for ``resume()``.
-    var isSuspended: Bool { flow.isSuspended }
-
     /// Whether a stop should wait for the exchange.
     var isInFlight: Bool {
-        flow.isAnnounced && !(flow.isSuspended && (flow.stream?.isIdle ?? false))
+        isAnnounced && !(isSuspended && (stream?.isIdle ?? false))
     }
 
     // MARK: The end
@@ -307,33 +292,38 @@ extension Exchange {
     /// The request is over: tells everyone who waits for that, each once.
     func complete(_ code: MHD_RequestTerminationCode) {
         let isGone = link.loop.isConnectionLost(link.descriptor, after: code)
-        let unsent = answering.withLock { state -> Response? in
+        let given = answering.withLock { state in
             state.descriptor = -1
             state.isSuspended = false
-            guard case .given(let response) = state.answer else { return nil }
-            state.answer = .impossible
-            return response
+            return state.take(leaving: .impossible)
         }
+        let unsent = takeReady() ?? given
         loseHope()?()
         unsent?.settle(delivered: false)
         let isDelivered =
-            flow.isDelivered || (code == .REQUEST_TERMINATED_COMPLETED_OK && flow.status != nil)
-        flow.stream?.close()
-        flow.onDelivered?(isDelivered)
-        if flow.isAnnounced {
+            isDelivered || (code == .REQUEST_TERMINATED_COMPLETED_OK && status != nil)
+        stream?.close()
+        onDelivered?(isDelivered)
+        if isAnnounced {
             let record = ExchangeRecord(
-                status: flow.status,
-                tag: flow.responseTag,
-                bytesSent: isDelivered || flow.isCounting ? flow.bytesSent : 0,
+                status: status,
+                tag: responseTag,
+                bytesSent: isDelivered || isCounting ? bytesSent : 0,
                 nanoseconds: monotonicNanoseconds() - startedAt,
-                outcome: isDelivered ? .completed : flow.end ?? outcome(code, isGone: isGone)
+                outcome: isDelivered ? .completed : endedBy ?? outcome(code, isGone: isGone)
             )
             link.loop.handler.finished(self, record)
         }
-        flow.body.discard()
-        flow.stocked?.isTaken = false
-        flow = Flow()
-        flow.phase = .answered
+        body.discard()
+        stocked?.isTaken = false
+        // Whoever keeps the exchange keeps none of this.
+        unsafe connection = nil
+        isSuspended = false
+        stocked = nil
+        stream = nil
+        onDelivered = nil
+        keepsake = nil
+        phase = .answered
     }
 
     private func outcome(

@@ -5,27 +5,28 @@ internal import Synchronization
 /// One request and its answer.
 ///
 /// What describes the request may be read from any thread, but for the headers, which stay where
-/// they arrived: read them in ``Handler/receive(_:)`` or in the closure of ``Plan/collect(limit:overflow:then:)``.
+/// they arrived: read them in ``Handler/receive(_:)`` or in the closure of
+/// ``Plan/collect(limit:overflow:then:)``.
 @safe
 public final class Exchange: @unchecked Sendable {
-    // Sendable: the description of the request is written on the loop thread before the handler
-    // first sees the exchange, and never again. `flow` is touched on the loop thread only.
-    // Everything else is behind `answering`.
+    // Sendable: `head` is set on the loop thread before the handler first sees the exchange, and
+    // never again. Every other variable is touched on the loop thread only; what several threads
+    // share is behind `answering`.
 
     /// The method, as it was sent.
-    public internal(set) var method = Method.get
+    public var method: Method { head.method }
 
     /// Whether the request is in HTTP/1.1 rather than HTTP/1.0.
-    public internal(set) var isHTTP11 = true
+    public var isHTTP11: Bool { head.isHTTP11 }
 
     /// The declared length of the body, if one was.
-    public internal(set) var contentLength: Int?
+    public var contentLength: Int? { head.contentLength }
 
     /// Whether the body comes in chunks, so that its length is not known beforehand.
-    public internal(set) var isChunked = false
+    public var isChunked: Bool { head.isChunked }
 
     /// Whether the client waits for a `100 Continue` before it sends the body.
-    public internal(set) var expectsContinue = false
+    public var expectsContinue: Bool { head.expectsContinue && head.isHTTP11 }
 
     /// When the request line had arrived, in nanoseconds of the monotonic clock.
     public let startedAt: UInt64
@@ -39,18 +40,42 @@ public final class Exchange: @unchecked Sendable {
     /// Whether the request came over a Unix socket, which has neither a host nor strangers.
     public var isOverUnixSocket: Bool { link.peer.isOverUnixSocket }
 
-    let target: Target
+    @usableFromInline let target: Target
     let link: Link
-    var headerList = HeaderList()
-    var flow = Flow()
+    var head = RequestHead()
     let answering: Mutex<Answering>
+
+    // Each by itself and not in a structure, so that the compiler can tell that nothing else is
+    // touched when one of them is: otherwise it would have that checked each time.
+    var connection: OpaquePointer?
+    /// How far the loop has got.
+    var phase = Phase.fresh
+    /// The answer that was given on the loop thread, until it is queued.
+    var ready: Response?
+    var keepsake: (any AnyObject & Sendable)?
+    var body = BodyBuffer()
+    var drained = 0
+    var isAnnounced = false
+    var isSuspended = false
+    /// Set when the connection is to be closed without (the rest of) an answer.
+    var endedBy: ExchangeRecord.Outcome?
+    var status: Int?
+    var responseTag = 0
+    var bytesSent = 0
+    /// Whether `bytesSent` grows as the body is made, rather than being what it will be.
+    var isCounting = false
+    var stream: EventStream?
+    var onDelivered: (@Sendable (Bool) -> Void)?
+    var isDelivered = false
+    /// The answer of the loop's stock that was given.
+    var stocked: StockedResponse?
 
     init(target: Target, link: Link, connection: OpaquePointer, startedAt: UInt64) {
         self.target = target
         self.link = link
         self.startedAt = startedAt
         answering = Mutex(Answering(descriptor: link.descriptor))
-        unsafe flow.connection = connection
+        unsafe self.connection = connection
     }
 
     // MARK: The request
@@ -65,41 +90,28 @@ public final class Exchange: @unchecked Sendable {
     public var hasQuery: Bool { target.hasQuery }
 
     /// Lends the bytes of the path, as they were sent.
+    @inlinable
     public func withPath<Result, Failure: Error>(
         _ body: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         try target.withPath(body)
     }
 
-    /// A word for logs, such as the route that was taken.
-    public var label: String {
-        get { answering.withLock { $0.label } }
-        set { answering.withLock { $0.label = newValue } }
-    }
-
-    /// A number that the handler keeps with the exchange, such as which route was taken.
+    /// What the handler keeps with the exchange.
     ///
-    /// For the methods of ``Handler`` only, which all run on the loop thread.
-    public var tag: Int {
-        get { flow.tag }
-        set { flow.tag = newValue }
-    }
-
-    /// Another number, such as one that is told to the client.
-    ///
-    /// For the methods of ``Handler`` only, which all run on the loop thread.
-    public var number: UInt64 {
-        get { flow.number }
-        set { flow.number = newValue }
+    /// For the methods of ``Handler`` only, which all run on the loop thread; let go of after
+    /// ``Handler/finished(_:_:)``.
+    public var companion: (any AnyObject & Sendable)? {
+        get { keepsake }
+        set { keepsake = newValue }
     }
 
     /// Copies the first value of a header.
     ///
     /// - Parameter name: In any case.
     /// - Returns: The value, or nil if the header was not sent.
-    public func header(_ name: StaticString) -> String? {
-        requireReadableHeaders()
-        guard let value = unsafe headerList.first(name) else { return nil }
+    public func header(_ name: HeaderName) -> String? {
+        guard let value = unsafe firstValue(of: name) else { return nil }
         return unsafe String(decoding: value, as: UTF8.self)
     }
 
@@ -110,31 +122,38 @@ public final class Exchange: @unchecked Sendable {
     ///   - body: Looks at the bytes.
     /// - Returns: What `body` returns.
     /// - Throws: What `body` throws.
+    @inlinable
     public func withHeader<Result, Failure: Error>(
-        _ name: StaticString, _ body: (Span<UInt8>?) throws(Failure) -> Result
+        _ name: HeaderName, _ body: (Span<UInt8>?) throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        requireReadableHeaders()
-        guard let value = unsafe headerList.first(name) else { return try body(nil) }
+        guard let value = unsafe firstValue(of: name) else { return try body(nil) }
         return try body(unsafe Span(_bytes: value.bytes))
     }
 
-    /// How often a header was sent.
-    public func headerCount(_ name: StaticString) -> Int {
+    /// Where the first value of a header lies, for as long as the headers may be read.
+    @usableFromInline
+    func firstValue(of name: HeaderName) -> UnsafeRawBufferPointer? {
         requireReadableHeaders()
-        return headerList.count(name)
+        return unsafe link.headers.first(name)
+    }
+
+    /// How often a header was sent.
+    public func headerCount(_ name: HeaderName) -> Int {
+        requireReadableHeaders()
+        return link.headers.count(name)
     }
 
     /// Copies every value of a header.
     ///
     /// - Parameter name: In any case.
     /// - Returns: The values, in the order sent.
-    public func headers(_ name: StaticString) -> [String] {
+    public func headers(_ name: HeaderName) -> [String] {
         requireReadableHeaders()
-        return headerList.all(name)
+        return link.headers.all(name)
     }
 
     private func requireReadableHeaders() {
-        guard link.loop.isCurrent, unsafe flow.connection != nil else {
+        guard link.loop.isCurrent, unsafe connection != nil else {
             preconditionFailure("headers may be read only while the handler decides on a request")
         }
     }
@@ -149,21 +168,24 @@ public final class Exchange: @unchecked Sendable {
     ///   told so.
     @discardableResult
     public func respond(_ response: Response) -> Bool {
+        // Nobody but the loop takes the answer, so one that is given there need not pass the lock.
+        let isHere = link.loop.isCurrent
         let (accepted, mustWake, dropped) = answering.withLock { state in
             guard case .awaited = state.answer else {
                 return (false, false, nil as (@Sendable () -> Void)?)
             }
-            state.answer = .given(response)
+            state.answer = isHere ? .taken : .given(response)
             defer { state.onHangUp = nil }
             return (true, state.isSuspended, state.onHangUp)
         }
         _ = consume dropped  // what it held is released outside the lock
-        if !accepted {
+        guard accepted else {
             response.settle(delivered: false)
-        } else if mustWake {
-            wake()
+            return false
         }
-        return accepted
+        if isHere { ready = response }
+        if mustWake { wake() }
+        return true
     }
 
     /// Has an action called if the client goes away before an answer was given.
@@ -208,47 +230,29 @@ extension Exchange {
         var onHangUp: (@Sendable () -> Void)?
         var descriptor: CInt
         var isSuspended = false
-        var label = ""
+
+        /// The answer that was given, if it is still to be taken.
+        mutating func take(leaving next: Answer) -> Response? {
+            guard case .given(let response) = answer else { return nil }
+            answer = next
+            return response
+        }
     }
 
     /// How far the loop has got with an exchange.
-    @safe
-    struct Flow {
-        enum Phase {
-            /// The head has not been looked at.
-            case fresh
-            /// The body goes into `body`.
-            case collecting(
-                limit: Int, overflow: @Sendable () -> Response, then: @Sendable (Body) -> Plan)
-            /// The body is dropped; the answer follows it.
-            case draining
-            /// The request is here whole and has no answer yet.
-            case awaiting
-            /// The answer went out before the body was read: drop what comes until the client stops.
-            case lingering
-            /// libmicrohttpd has the answer.
-            case answered
-        }
-
-        var connection: OpaquePointer?
-        var phase = Phase.fresh
-        var body = BodyBuffer()
-        var drained = 0
-        var isAnnounced = false
-        var isSuspended = false
-        /// Set when the connection is to be closed without (the rest of) an answer.
-        var end: ExchangeRecord.Outcome?
-        var status: Int?
-        var tag = 0
-        var number: UInt64 = 0
-        var responseTag = 0
-        var bytesSent = 0
-        /// Whether `bytesSent` grows as the body is made, rather than being what it will be.
-        var isCounting = false
-        var stream: EventStream?
-        var onDelivered: (@Sendable (Bool) -> Void)?
-        var isDelivered = false
-        /// The answer of the loop's stock that was given.
-        var stocked: StockedResponse?
+    enum Phase {
+        /// The head has not been looked at.
+        case fresh
+        /// The body goes into `body`.
+        case collecting(
+            limit: Int, overflow: @Sendable () -> Response, then: @Sendable (Body) -> Plan)
+        /// The body is dropped; the answer follows it.
+        case draining
+        /// The request is here whole and has no answer yet.
+        case awaiting
+        /// The answer went out before the body was read: drop what comes until the client stops.
+        case lingering
+        /// libmicrohttpd has the answer.
+        case answered
     }
 }

@@ -1,91 +1,80 @@
-/// Where the headers of a request lie, noted in one pass over them; nothing is copied.
+/// Where the headers of a connection's request lie, noted in one pass over them; nothing is copied.
 ///
-/// The bytes are libmicrohttpd's, and stay until the request is over.
+/// The bytes are libmicrohttpd's, and stay until the request is over. The list itself serves one
+/// request after another, so that none of them has to allocate one.
 @safe
-struct HeaderList {
+final class HeaderList {
     @safe
     fileprivate struct Field {
-        var name: UnsafeRawPointer?
-        var value: UnsafeRawPointer?
-        var nameByteCount = 0
-        var valueByteCount = 0
+        let mark: HeaderMark
+        let name: UnsafeRawBufferPointer
+        let value: UnsafeRawBufferPointer
     }
 
-    /// Most requests have fewer: they cost no allocation.
-    private static let capacity = 16
+    /// How many there is room for from the start, which most requests are content with.
+    private static let spareCount = 12
 
-    private var first = InlineArray<16, Field>(repeating: Field())
-    private var rest: [Field] = []
+    // Not an array, whose every use would be checked for another one at the same time.
+    private var base = UnsafeMutablePointer<Field>.allocate(capacity: spareCount)
+    private var capacity = spareCount
     private var count = 0
+    /// The bits of all marks: a name whose bit is missing was not sent.
+    private var bits: UInt64 = 0
 
-    mutating func append(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
-        let field = unsafe Field(
-            name: name.baseAddress, value: value.baseAddress, nameByteCount: name.count,
-            valueByteCount: value.count)
-        if count < Self.capacity {
-            first[count] = field
-        } else {
-            rest.append(field)
-        }
+    deinit { unsafe base.deallocate() }
+
+    /// Forgets those of the request before.
+    func removeAll() {
+        count = 0
+        bits = 0
+    }
+
+    func append(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+        if count == capacity { makeRoom() }
+        let mark = unsafe HeaderMark(name)
+        unsafe (base + count).initialize(to: Field(mark: mark, name: name, value: value))
         count += 1
+        bits |= mark.bit
+    }
+
+    private func makeRoom() {
+        let larger = UnsafeMutablePointer<Field>.allocate(capacity: 2 * capacity)
+        unsafe larger.moveInitialize(from: base, count: count)
+        unsafe base.deallocate()
+        unsafe base = larger
+        capacity *= 2
     }
 
     /// The bytes of the first header of a name, or nil if there is none.
-    func first(_ name: StaticString) -> UnsafeRawBufferPointer? {
-        let fields = first.span  // an element of the array itself would be had by a copy of it all
-        for index in 0..<min(count, Self.capacity) where fields[index].isNamed(name) {
-            return unsafe fields[index].bytes
+    func first(_ name: HeaderName) -> UnsafeRawBufferPointer? {
+        guard bits & name.mark.bit != 0 else { return nil }
+        for index in 0..<count where unsafe base[index].isNamed(name) {
+            return unsafe base[index].value
         }
-        return unsafe rest.first { $0.isNamed(name) }?.bytes
+        return nil
     }
 
     /// How many headers of a name there are.
-    func count(_ name: StaticString) -> Int {
-        var found = rest.isEmpty ? 0 : rest.count { $0.isNamed(name) }
-        let fields = first.span
-        for index in 0..<min(count, Self.capacity) where fields[index].isNamed(name) { found += 1 }
+    func count(_ name: HeaderName) -> Int {
+        guard bits & name.mark.bit != 0 else { return 0 }
+        var found = 0
+        for index in 0..<count where unsafe base[index].isNamed(name) { found += 1 }
         return found
     }
 
     /// Copies the values of a name.
-    func all(_ name: StaticString) -> [String] {
+    func all(_ name: HeaderName) -> [String] {
         var values: [String] = []
-        func add(_ field: Field) {
-            guard field.isNamed(name) else { return }
-            values.append(unsafe String(decoding: field.bytes, as: UTF8.self))
+        for index in 0..<count where unsafe base[index].isNamed(name) {
+            values.append(unsafe String(decoding: base[index].value, as: UTF8.self))
         }
-        for index in 0..<min(count, Self.capacity) { add(first[index]) }
-        for field in rest { add(field) }
         return values
     }
 }
 
 extension HeaderList.Field {
-    fileprivate var bytes: UnsafeRawBufferPointer {
-        unsafe UnsafeRawBufferPointer(start: value, count: valueByteCount)
-    }
-
-    fileprivate func isNamed(_ word: StaticString) -> Bool {
-        guard nameByteCount == word.utf8CodeUnitCount else { return false }
-        return unsafe UnsafeRawBufferPointer(start: name, count: nameByteCount)
-            .isSameIgnoringCase(as: word)
-    }
-}
-
-extension UnsafeRawBufferPointer {
-    /// Whether the bytes are those of `word` but for the case of ASCII letters.
-    func isSameIgnoringCase(as word: StaticString) -> Bool {
-        guard count == word.utf8CodeUnitCount else { return false }
-        for index in 0..<count {
-            guard unsafe self[index].lowercasedASCII == word.utf8Start[index].lowercasedASCII
-            else { return false }
-        }
-        return true
-    }
-}
-
-extension UInt8 {
-    fileprivate var lowercasedASCII: UInt8 {
-        (UInt8(ascii: "A")...UInt8(ascii: "Z")).contains(self) ? self | 0x20 : self
+    fileprivate func isNamed(_ wanted: HeaderName) -> Bool {
+        guard mark == wanted.mark else { return false }
+        return unsafe wanted.isSame(as: name)
     }
 }

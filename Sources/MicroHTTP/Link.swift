@@ -12,6 +12,8 @@ final class Link: @unchecked Sendable {
     // Valid until `isClosed`.
     private let connection: OpaquePointer
 
+    /// The headers of the request.
+    let headers = HeaderList()
     /// Where the loop keeps it.
     var index = 0
     /// When to give up on the client, in nanoseconds of the monotonic clock.

@@ -1,24 +1,41 @@
 internal import CMicroHTTPD
 internal import Glibc
 
-/// What the head of a request says about its body, and what is wrong with it.
+/// What the head of a request says, and what is wrong with it.
 @safe
 struct RequestHead {
+    var method = Method.get
+    var isHTTP11 = true
     var contentLength: Int?
     var isChunked = false
     var expectsContinue = false
     var fault: RequestFault?
-    /// Every header.
-    var fields = HeaderList()
 
     var hasHost: Bool { hosts > 0 }
 
+    private var fields: HeaderList?
     private var hosts = 0
     private var lengths = 0
     private var encodings = 0
 
-    /// Looks at every header once.
-    init(of connection: OpaquePointer?) {
+    /// The head of a request that there is none of yet.
+    init() {}
+
+    /// Looks at the request line, and at every header once.
+    ///
+    /// - Parameters:
+    ///   - connection: Whose request it is.
+    ///   - method: As it was sent.
+    ///   - version: As it was sent.
+    ///   - headers: Takes note of every header.
+    init(
+        _ connection: OpaquePointer?, method: UnsafePointer<CChar>?,
+        version: UnsafePointer<CChar>?, headers: HeaderList
+    ) {
+        unsafe self.method = parseMethod(method)
+        unsafe isHTTP11 = version.map { unsafe strcmp($0, "HTTP/1.0") != 0 } ?? false
+        headers.removeAll()
+        fields = headers
         unsafe withUnsafeMutablePointer(to: &self) { head in
             _ = unsafe MHD_get_connection_values_n(connection, .HEADER_KIND, noteHeader, head)
         }
@@ -28,7 +45,7 @@ struct RequestHead {
     /// Takes note of one header.
     fileprivate mutating func note(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer)
     {
-        unsafe fields.append(name, value)
+        unsafe fields?.append(name, value)
         guard let last = unsafe name.last, last != UInt8(ascii: " "), last != UInt8(ascii: "\t")
         else {
             fault = fault ?? .malformedHeader
@@ -66,8 +83,7 @@ private let noteHeader: MHD_KeyValueIteratorN = { head, _, name, nameCount, valu
     guard let head = unsafe head?.assumingMemoryBound(to: RequestHead.self) else { return .NO }
     unsafe head.pointee.note(
         UnsafeRawBufferPointer(start: name, count: nameCount),
-        UnsafeRawBufferPointer(start: value, count: valueCount)
-    )
+        UnsafeRawBufferPointer(start: value, count: valueCount))
     return .YES
 }
 

@@ -4,13 +4,14 @@ internal import Glibc
 ///
 /// Most targets are short: they are kept in place, so that none costs an allocation of its own.
 @safe
+@usableFromInline
 struct Target {
-    private static let capacity = 128
+    @usableFromInline static var capacity: Int { 128 }
 
-    private var short = InlineArray<128, UInt8>(repeating: 0)
-    private var long: [UInt8] = []
-    private let byteCount: Int
-    private let pathByteCount: Int
+    @usableFromInline var short = InlineArray<128, UInt8>(repeating: 0)
+    @usableFromInline var long: [UInt8] = []
+    @usableFromInline let byteCount: Int
+    @usableFromInline let pathByteCount: Int
     let isAbsolutePath: Bool
     let hasSpace: Bool
 
@@ -19,9 +20,8 @@ struct Target {
         let bytes = unsafe UnsafeRawBufferPointer(start: text, count: byteCount)
         self.byteCount = byteCount
         isAbsolutePath = unsafe bytes.first == UInt8(ascii: "/")
-        unsafe hasSpace =
-            text.flatMap { unsafe memchr($0, CInt(UInt8(ascii: " ")), byteCount) } != nil
-        pathByteCount = unsafe bytes.firstIndex(of: UInt8(ascii: "?")) ?? byteCount
+        unsafe hasSpace = bytes.firstOffset(of: UInt8(ascii: " ")) != nil
+        pathByteCount = unsafe bytes.firstOffset(of: UInt8(ascii: "?")) ?? byteCount
         if byteCount <= Target.capacity {
             unsafe withUnsafeMutableBytes(of: &short) { unsafe $0.copyMemory(from: bytes) }
         } else {
@@ -35,6 +35,7 @@ struct Target {
 
     var hasQuery: Bool { pathByteCount < byteCount }
 
+    @inlinable
     func withPath<Result, Failure: Error>(
         _ body: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
@@ -49,12 +50,23 @@ struct Target {
         }
     }
 
-    private func withBytes<Result, Failure: Error>(
+    @inlinable
+    func withBytes<Result, Failure: Error>(
         _ body: (Span<UInt8>) throws(Failure) -> Result
     ) throws(Failure) -> Result {
         guard byteCount > Target.capacity else {
             return try body(short.span.extracting(0..<byteCount))
         }
         return try body(long.span)
+    }
+}
+
+extension UnsafeRawBufferPointer {
+    /// Where a byte first occurs.
+    fileprivate func firstOffset(of byte: UInt8) -> Int? {
+        guard let start = baseAddress, let found = unsafe memchr(start, CInt(byte), count) else {
+            return nil
+        }
+        return unsafe UnsafeRawPointer(found) - start
     }
 }

@@ -3,12 +3,17 @@ public import SegmentService
 import SharedMemory
 
 /// One request on its way through the routes.
-struct Call: Sendable {
+///
+/// `@unchecked Sendable`: what varies is set while the request is let in, by the loop thread and
+/// before anybody else sees the call.
+final class Call: @unchecked Sendable {
     let exchange: Exchange
     let api: SegmentAPI
     let requestID: RequestID
     /// The trace that the request belongs to, if it says so.
     let trace: TraceContext?
+    /// The place of its route among all; one more where there is none.
+    var place = Route.all.count
     /// The component of the path that the route left open, decoded.
     var argument = ""
     var session: Session.ID?
@@ -17,7 +22,17 @@ struct Call: Sendable {
     /// What it must be to use force.
     var forceRole: Role?
 
+    init(exchange: Exchange, api: SegmentAPI, requestID: RequestID, trace: TraceContext?) {
+        self.exchange = exchange
+        self.api = api
+        self.requestID = requestID
+        self.trace = trace
+    }
+
     var service: SegmentService { api.service }
+
+    /// The path with its open components in braces, once it is known.
+    var route: String? { Route.all.indices.contains(place) ? Route.all[place].template : nil }
 
     var isHead: Bool { exchange.method == .head }
 
@@ -74,11 +89,15 @@ struct Call: Sendable {
         try query { (_) throws(QueryError) in }
     }
 
-    func header(_ name: StaticString) throws(Problem) -> String? {
-        switch exchange.headerCount(name) {
-        case 0: return nil
-        case 1: return exchange.header(name)
-        default:
+    /// A header that may be sent only once.
+    func header(_ name: HeaderName) throws(Problem) -> String? {
+        try requireOnce(name)
+        return exchange.header(name)
+    }
+
+    /// Refuses a header that says two things, of which only the first would be looked at.
+    func requireOnce(_ name: HeaderName) throws(Problem) {
+        guard exchange.headerCount(name) <= 1 else {
             throw .invalidRequest(
                 "The header \(name) may be sent only once.", parameter: name.description)
         }
@@ -88,10 +107,10 @@ struct Call: Sendable {
     func negotiate(_ offered: [MediaType]) throws(Problem) -> MediaType {
         // Most say nothing, or that they take anything.
         let isIndifferent =
-            exchange.headerCount("Accept") <= 1
-            && exchange.withHeader("Accept") { $0?.isEqual(to: Self.anything) ?? true }
+            exchange.headerCount(.accept) <= 1
+            && exchange.withHeader(.accept) { $0?.isEqual(to: Self.anything) ?? true }
         if isIndifferent, let first = offered.first { return first }
-        let values = exchange.headers("Accept")
+        let values = exchange.headers(.accept)
         let accept = Accept(values.isEmpty ? nil : values.joined(separator: ", "))
         guard let best = accept.best(of: offered) else { throw .notAcceptable(offered) }
         return best
@@ -105,14 +124,15 @@ struct Call: Sendable {
     ) throws(Problem) -> Plan {
         guard exchange.hasBody || required else { return try decode(Array("{}".utf8), then) }
         if exchange.hasBody {
-            guard let field = try header("Content-Type"), MediaType(field)?.isJSON == true else {
+            guard let field = try header(.contentType), MediaType(field)?.isJSON == true else {
                 throw .unsupportedMediaType(
                     "The body must come as Content-Type: application/json, as curl --json sends it."
                 )
             }
         }
         let limit = Self.jsonByteLimit
-        return .collect(limit: limit, overflow: response(.contentTooLarge(limit: limit))) { body in
+        return .collect(limit: limit, overflow: self.response(.contentTooLarge(limit: limit))) {
+            [self] body in
             do throws(Problem) { return try decode(body.bytes, then) } catch {
                 return .respond(response(error))
             }
@@ -195,7 +215,7 @@ struct Call: Sendable {
         _ start: (@escaping @Sendable (Result<Value, ServiceError>) -> Void) -> Wait?,
         answer: @escaping @Sendable (Value) -> Response
     ) -> Plan {
-        let wait = start { result in
+        let wait = start { [self] result in
             switch result {
             case .success(let value): exchange.respond(answer(value))
             case .failure(let error): exchange.respond(response(Problem(error)))

@@ -40,7 +40,7 @@ public final class SegmentAPI: Handler {
 
     /// Decides what to do with a request whose head has arrived.
     public func receive(_ exchange: Exchange) -> Plan {
-        var call = begin(exchange)
+        let call = begin(exchange)
         do throws(Problem) {
             try policy.requireOwnOrigin(exchange)
             guard let (place, open) = exchange.withPath(Route.find) else {
@@ -48,7 +48,7 @@ public final class SegmentAPI: Handler {
                 throw .noSuchPath
             }
             let route = Route.all[place]
-            exchange.tag = place
+            call.place = place
             guard let operation = route.operation(exchange.method) else {
                 if route.isProtected { _ = try policy.caller(of: exchange) }
                 throw .methodNotAllowed(exchange.method.rawValue, allowed: route.allowed)
@@ -64,35 +64,26 @@ public final class SegmentAPI: Handler {
                 try Self.decode(path.extracting(open))
             }
             call.forceRole = operation.forceRole
-            call.session = try session(of: call, isNamedBy: route)
+            if route.isVersioned { call.session = try session(of: call) }
             return try operation.action(self)(call)
         } catch { return .refuse(call.response(error)) }
     }
 
     /// Gives a request its number, unless it has one, and takes the trace that it belongs to.
     private func begin(_ exchange: Exchange) -> Call {
-        if exchange.number == 0 {
-            exchange.number = lastRequest.add(1, ordering: .relaxed).newValue
-            exchange.tag = Route.all.count
-        }
-        let trace = trace(of: exchange)
-        if let trace { exchange.label = "\(trace.traceID) \(trace.spanID)" }
-        return Call(exchange: exchange, api: self, requestID: requestID(of: exchange), trace: trace)
+        if let call = exchange.companion as? Call { return call }
+        let count = lastRequest.add(1, ordering: .relaxed).newValue
+        let call = Call(
+            exchange: exchange, api: self, requestID: RequestID(run: run, count: count),
+            trace: trace(of: exchange))
+        exchange.companion = call
+        return call
     }
 
     private func trace(of exchange: Exchange) -> TraceContext? {
-        guard let field = exchange.header("traceparent") else { return nil }
         // Said twice, it says nothing.
-        return exchange.headers("traceparent").count == 1 ? TraceContext(field) : nil
-    }
-
-    /// The path of a request with its open components in braces, once it is known.
-    func route(of exchange: Exchange) -> String? {
-        Route.all.indices.contains(exchange.tag) ? Route.all[exchange.tag].template : nil
-    }
-
-    private func requestID(of exchange: Exchange) -> RequestID {
-        RequestID(run: run, count: exchange.number)
+        guard exchange.headerCount(.traceParent) == 1 else { return nil }
+        return exchange.header(.traceParent).flatMap { TraceContext($0) }
     }
 
     private static func decode(_ component: Span<UInt8>) throws(Problem) -> String {
@@ -110,14 +101,11 @@ public final class SegmentAPI: Handler {
     }
 
     /// The session that the request names, renewed.
-    private func session(of call: Call, isNamedBy route: Route) throws(Problem) -> Session.ID? {
-        guard route.isVersioned else { return nil }
-        switch call.exchange.headerCount("Session-Id") {
-        case 0: return nil
-        case 1: break
-        default: _ = try call.header("Session-Id")
-        }
-        let named = call.exchange.withHeader("Session-Id") { digits -> Session.ID? in
+    private func session(of call: Call) throws(Problem) -> Session.ID? {
+        let count = call.exchange.headerCount(.sessionID)
+        guard count > 0 else { return nil }
+        try call.requireOnce(.sessionID)
+        let named = call.exchange.withHeader(.sessionID) { digits -> Session.ID? in
             if let digits { Session.ID(digits) } else { nil }
         }
         guard let id = named else {
@@ -135,17 +123,15 @@ public final class SegmentAPI: Handler {
 
     /// Learns how an exchange ended.
     public func finished(_ exchange: Exchange, _ record: ExchangeRecord) {
-        let place = exchange.tag
-        requests.count(place, exchange.method, record)
-        let label = exchange.label
-        let trace = label.isEmpty ? [] : label.split(separator: " ")
+        guard let call = exchange.companion as? Call else { return }
+        requests.count(call.place, exchange.method, record)
         log(
             AccessRecord(
                 method: exchange.method.rawValue,
-                route: route(of: exchange) ?? "-",
+                route: call.route ?? "-",
                 status: record.status, byteCount: record.bytesSent,
-                nanoseconds: record.nanoseconds, requestID: requestID(of: exchange),
-                trace: trace.count == 2 ? (id: String(trace[0]), span: String(trace[1])) : nil,
+                nanoseconds: record.nanoseconds, requestID: call.requestID,
+                trace: call.trace.map { (id: String($0.traceID), span: $0.spanID) },
                 outcome: record.outcome.word))
     }
 }

@@ -115,7 +115,7 @@ struct Registry {
     ///
     /// - Returns: What still waited for its lock, to be answered by the caller.
     mutating func remove(_ id: EntryID) -> [LockWaiter] {
-        guard var entry = entries.removeValue(forKey: id) else { return [] }
+        guard let entry = entries.removeValue(forKey: id) else { return [] }
         state?.release(entry.slot, .segment)
         entry.lock?.retire()
         if current[entry.address] == id { current[entry.address] = nil }
@@ -141,8 +141,8 @@ struct Registry {
 
     /// Finds a session and renews it.
     mutating func renew(_ id: Session.ID, now: MonotonicInstant) throws(ServiceError) {
-        guard sessions[id] != nil else { throw .sessionGone }
-        sessions[id]?.renew(now: now, state)
+        guard let record = sessions[id] else { throw .sessionGone }
+        record.renew(now: now, state)
     }
 
     /// When the timer is to look next whether a session has expired; now, if it has.
@@ -152,7 +152,7 @@ struct Registry {
     mutating func nextLook(at id: Session.ID, now: MonotonicInstant) -> MonotonicInstant? {
         guard let record = sessions[id] else { return nil }
         guard record.holdCount == 0 else {
-            sessions[id]?.isWatched = false
+            record.isWatched = false
             return nil
         }
         return record.hasExpired(now) ? now : record.expiresAt
@@ -201,12 +201,17 @@ struct Registry {
 typealias EntryID = Int
 
 /// A segment that the service holds: one mapping, whoever uses it.
-struct Entry {
+///
+/// `@unchecked Sendable`: once it is in the registry, it is touched only under the registry's lock;
+/// what is to be looked at outside is taken out as an ``Outline`` or a copy.
+final class Entry: @unchecked Sendable {
     let address: KernelAddress
-    var name: SegmentName
+    var name: SegmentName { didSet { naming = Naming(name: name, lostNameTo: lostNameTo) } }
     /// What the segment is called since another process took its name away, or gave that to another
     /// one: no two segments go by one name.
-    var lostNameTo: String?
+    var lostNameTo: String? { didSet { naming = Naming(name: name, lostNameTo: lostNameTo) } }
+    /// What it is called.
+    private(set) var naming: Naming
     let byteCount: Int
     /// Which file made the System V key.
     var keyFile: FileNumbers?
@@ -237,7 +242,32 @@ struct Entry {
     /// Whether it has another name than the one recorded.
     var isRenamed = false
 
-    /// What of it may be taken out of the registry: a copy of the whole would hold the memory.
+    init(
+        address: KernelAddress, name: SegmentName, byteCount: Int, keyFile: FileNumbers? = nil,
+        segment: SharedSegment? = nil, lock: SegmentLock? = nil, hadUser: Bool,
+        wasCreatedHere: Bool
+    ) {
+        self.address = address
+        self.name = name
+        naming = Naming(name: name, lostNameTo: nil)
+        self.byteCount = byteCount
+        self.keyFile = keyFile
+        self.segment = segment
+        self.lock = lock
+        self.hadUser = hadUser
+        self.wasCreatedHere = wasCreatedHere
+    }
+
+    /// A copy of what is recorded of it, to be looked at outside the registry.
+    convenience init(copying entry: Entry) {
+        self.init(
+            address: entry.address, name: entry.name, byteCount: entry.byteCount,
+            keyFile: entry.keyFile, segment: entry.segment, lock: entry.lock,
+            hadUser: entry.hadUser, wasCreatedHere: entry.wasCreatedHere)
+        ending = entry.ending
+    }
+
+    /// What of it may be taken out of the registry without holding the memory.
     struct Outline {
         let address: KernelAddress
         let name: SegmentName
@@ -256,14 +286,17 @@ struct Entry {
     }
 
     /// What it is called, not yet made a text, which few need.
-    struct Naming {
+    final class Naming: Sendable {
         let name: SegmentName
         let lostNameTo: String?
 
+        init(name: SegmentName, lostNameTo: String?) {
+            self.name = name
+            self.lostNameTo = lostNameTo
+        }
+
         var title: String { lostNameTo ?? name.description }
     }
-
-    var naming: Naming { Naming(name: name, lostNameTo: lostNameTo) }
 
     /// The text form of its name.
     var title: String { naming.title }
@@ -282,7 +315,10 @@ final class SharedSegment: Sendable {
 }
 
 /// A session as the registry keeps it.
-struct SessionRecord {
+///
+/// `@unchecked Sendable`: as long as it is in the registry, it is touched only under the registry's
+/// lock.
+final class SessionRecord: @unchecked Sendable {
     let name: String?
     let binding: Session.Binding
     let timeToLive: Int64
@@ -302,20 +338,45 @@ struct SessionRecord {
     /// The addresses behind the names by which the client attached, so that the next request by
     /// the same name asks neither kernel nor file system.
     var addresses: [SegmentName: KernelAddress] = [:]
+    /// Whom the last request came to, by which name: most of the next ones do the same.
+    private var lastName: SegmentName?
+    private var lastAttachment: AttachmentRecord?
+
+    init(
+        name: String?, binding: Session.Binding, timeToLive: Int64, createdAt: WallTime,
+        expiresAt: MonotonicInstant
+    ) {
+        self.name = name
+        self.binding = binding
+        self.timeToLive = timeToLive
+        self.createdAt = createdAt
+        self.expiresAt = expiresAt
+    }
+
+    /// The attachment that a name leads to, where the client attached by that name.
+    func attachment(by name: SegmentName) -> AttachmentRecord? {
+        if let lastAttachment, lastName == name { return lastAttachment }
+        guard let address = addresses[name], let attachment = attachments[address] else {
+            return nil
+        }
+        (lastName, lastAttachment) = (name, attachment)
+        return attachment
+    }
 
     func expiry(after now: MonotonicInstant) -> MonotonicInstant {
         now.advanced(byMilliseconds: timeToLive)
     }
 
     /// Lets the session live for its time to live from now.
-    mutating func renew(now: MonotonicInstant, _ state: StateStore? = nil) {
+    func renew(now: MonotonicInstant, _ state: StateStore? = nil) {
         expiresAt = expiry(after: now)
         // While a stream holds it, that is what the file says.
         if holdCount == 0 { state?.setExpiry(expiresAt, of: slot) }
     }
 
     /// Forgets the attachment to a segment, and the names it was reached by.
-    mutating func forget(_ address: KernelAddress) {
+    func forget(_ address: KernelAddress) {
+        (lastName, lastAttachment) = (nil, nil)
         attachments[address] = nil
         addresses = addresses.filter { $0.value != address }
     }
@@ -324,15 +385,25 @@ struct SessionRecord {
 }
 
 /// A session's attachment as the registry keeps it.
-struct AttachmentRecord {
+///
+/// `@unchecked Sendable`: once it is in the registry, what varies is touched only under the
+/// registry's lock.
+final class AttachmentRecord: @unchecked Sendable {
     let entry: EntryID
     let mode: AccessMode
     let onLastDetach: LastDetach
     let attachedAt: WallTime
-    /// Where it is recorded.
+    /// Where it is recorded; set before it is in the registry.
     var slot = StateSlot.none
     /// Whether a write to somebody else's segment is on record.
     var hasWritten = false
+
+    init(entry: EntryID, mode: AccessMode, onLastDetach: LastDetach, attachedAt: WallTime) {
+        self.entry = entry
+        self.mode = mode
+        self.onLastDetach = onLastDetach
+        self.attachedAt = attachedAt
+    }
 }
 
 extension ServiceError {

@@ -88,8 +88,7 @@ extension SegmentService {
         throws(ServiceError) -> SegmentAccess
     {
         guard let session else { return try peek(name, for: mode) }
-        try renew(session)
-        return try attached(session, to: name) {
+        return try attached(session, to: name, renewedAt: .now) {
             (registry, record) throws(ServiceError) -> SegmentAccess in
             guard let entry = registry.entries[record.entry], let shared = entry.segment else {
                 throw .gone
@@ -153,7 +152,7 @@ extension SegmentService {
                 return .absent
             }
             guard entry.afterClosing == nil, let shared = entry.segment else { return .busy }
-            registry.entries[id]?.peekCount += 1
+            entry.peekCount += 1
             return .joined(
                 SegmentAccess(
                     shared, entry: id, naming: entry.naming, lock: entry.lock, session: nil,
@@ -175,17 +174,15 @@ extension SegmentService {
             shared.segment.settle()
             return nil
         }
-        var entry = entry(shared, name: name, address: address, wasCreatedHere: false)
+        let entry = entry(shared, name: name, address: address, wasCreatedHere: false)
         entry.hadUser = shared.segment.isUsedByOthers ?? false
         entry.peekCount = 1
-        let made = entry
         let access = registry.withLock { registry -> SegmentAccess? in
             guard registry.current[address] == nil else { return nil }
-            var made = made
-            if registry.isOwed(address) { made.hadUser = true }
-            let id = registry.insert(made)
+            if registry.isOwed(address) { entry.hadUser = true }
+            let id = registry.insert(entry)
             return SegmentAccess(
-                shared, entry: id, naming: made.naming, lock: made.lock, session: nil,
+                shared, entry: id, naming: entry.naming, lock: entry.lock, session: nil,
                 isOwn: false, peekingAt: self)
         }
         if access == nil { shared.segment.settle() }
@@ -194,8 +191,9 @@ extension SegmentService {
 
     fileprivate func endPeek(_ id: EntryID) {
         let isLast = registry.withLock { registry in
-            registry.entries[id]?.peekCount -= 1
-            return registry.entries[id]?.isUnused ?? false
+            guard let entry = registry.entries[id] else { return false }
+            entry.peekCount -= 1
+            return entry.isUnused
         }
         if isLast { endLook(id) }
     }
@@ -264,7 +262,7 @@ extension SegmentService {
                 let record = registry.sessions[session]?.attachments[address],
                 record.entry == access.entry, !record.hasWritten
             else { return false }
-            registry.sessions[session]?.attachments[address]?.hasWritten = true
+            record.hasWritten = true
             return true
         }
     }

@@ -403,8 +403,9 @@ extension SegmentService {
     {
         let file = keyFile(of: request.name)
         // What was only looked at until now is not recorded yet.
-        let unrecorded = registry.withLock { registry in
-            registry.entries[id]?.slot == StateSlot.none ? registry.entries[id] : nil
+        let unrecorded = registry.withLock { registry -> Entry? in
+            guard let entry = registry.entries[id], entry.slot == .none else { return nil }
+            return Entry(copying: entry)
         }
         let attachment = try withRoom(for: unrecorded) { (room) throws(ServiceError) in
             try registry.withLock { (registry) throws(ServiceError) -> Attachment? in
@@ -458,19 +459,19 @@ extension Registry {
     }
 
     /// Notes that a session is attached.
-    fileprivate mutating func attach(
+    fileprivate func attach(
         _ session: Session.ID, to id: EntryID, _ request: SegmentService.AttachRequest,
         _ room: inout Room
     ) -> Attachment? {
-        guard let address = entries[id]?.address else { return nil }
-        var record = AttachmentRecord(
+        guard let entry = entries[id] else { return nil }
+        let record = AttachmentRecord(
             entry: id, mode: request.mode, onLastDetach: request.onLastDetach, attachedAt: .now)
-        self.record(&record, of: session, &room)
-        sessions[session]?.attachments[address] = record
-        sessions[session]?.addresses[request.name] = address
-        entries[id]?.sessionCount += 1
-        entries[id]?.hadUser = true
-        entries[id]?.endedWithLook = false
+        self.record(record, of: session, &room)
+        sessions[session]?.attachments[entry.address] = record
+        sessions[session]?.addresses[request.name] = entry.address
+        entry.sessionCount += 1
+        entry.hadUser = true
+        entry.endedWithLook = false
         return describe(record, of: session)
     }
 

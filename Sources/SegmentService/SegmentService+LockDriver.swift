@@ -21,20 +21,17 @@ extension SegmentService {
     func enqueue(_ waiter: LockWaiter, at id: EntryID, _ lock: SegmentLock, wait: Int64?) -> Wait? {
         var own: LockHolder?
         let start = registry.withLock { registry -> (isFirst: Bool, isHeld: Bool)? in
-            guard registry.entries[id] != nil, !(registry.isDraining && waiter.isClient) else {
-                return nil
-            }
-            if waiter.isWork, let holder = registry.entries[id]?.queue.holder,
-                holder.session == waiter.session
-            {
-                registry.entries[id]?.queue.phase = .busy
+            guard let entry = registry.entries[id], !(registry.isDraining && waiter.isClient)
+            else { return nil }
+            if waiter.isWork, let holder = entry.queue.holder, holder.session == waiter.session {
+                entry.queue.phase = .busy
                 own = holder
                 return (false, true)
             }
-            registry.entries[id]?.queue.append(waiter)
-            switch registry.entries[id]?.queue.phase {
+            entry.queue.append(waiter)
+            switch entry.queue.phase {
             case .idle:
-                registry.entries[id]?.queue.phase = .busy
+                entry.queue.phase = .busy
                 return (true, false)
             case .held: return (false, true)
             default: return (false, false)
@@ -80,7 +77,7 @@ extension SegmentService {
             guard let entry = registry.entries[id], let record = registry.sessions[holder.session],
                 record.attachments[entry.address]?.entry == id
             else { return false }
-            registry.entries[id]?.queue.phase = .held(holder)
+            entry.queue.phase = .held(holder)
             return true
         }
         if !isKept {
@@ -137,16 +134,14 @@ extension SegmentService {
                 }
             }
             let next = registry.withLock { registry -> Next in
-                registry.entries[id]?.queue.isServing = false
-                guard registry.entries[id] != nil else { return isHeld ? .giveBack : .rest }
-                if registry.entries[id]?.queue.isEmpty == true {
-                    if !isHeld { registry.entries[id]?.queue.phase = .idle }
+                guard let entry = registry.entries[id] else { return isHeld ? .giveBack : .rest }
+                entry.queue.isServing = false
+                if entry.queue.isEmpty {
+                    if !isHeld { entry.queue.phase = .idle }
                     return isHeld ? .giveBack : .rest
                 }
-                guard isHeld, let waiter = registry.entries[id]?.queue.popFirst() else {
-                    return .take
-                }
-                registry.entries[id]?.queue.isServing = true
+                guard isHeld, let waiter = entry.queue.popFirst() else { return .take }
+                entry.queue.isServing = true
                 return .serve(waiter)
             }
             switch next {
@@ -320,7 +315,7 @@ extension Registry {
             sessions[session]?.attachments[entry.address]?.entry == id, !isDraining
         else { return nil }
         let holder = LockHolder(session: session, token: nextToken(), acquiredAt: .now)
-        entries[id]?.queue.phase = .held(holder)
+        entry.queue.phase = .held(holder)
         recordFlags(of: id)
         state?.setHolder(holder, of: entry.slot)
         return LockGrant(
@@ -331,9 +326,9 @@ extension Registry {
     /// Ends a session's hold on a lock; the caller gives the semaphore back, as the one thread that
     /// works it.
     mutating func endHold(_ id: EntryID) {
-        guard let slot = entries[id]?.slot else { return }
-        entries[id]?.queue.phase = .busy
-        state?.clearHolder(of: slot)
+        guard let entry = entries[id] else { return }
+        entry.queue.phase = .busy
+        state?.clearHolder(of: entry.slot)
     }
 
     /// The locks that sessions hold and others wait for.

@@ -26,8 +26,7 @@ extension SegmentService {
     ) -> Wait? {
         let waiter = LockWaiter(session: session, client: client, purpose: .hold(completion))
         do throws(ServiceError) {
-            try renew(session)
-            let (id, lock, grant) = try attached(session, to: name) {
+            let (id, lock, grant) = try attached(session, to: name, renewedAt: .now) {
                 (registry, record) throws(ServiceError) -> (EntryID, SegmentLock, LockGrant?) in
                 let id = record.entry
                 guard let entry = registry.entries[id], let lock = entry.lock else {
@@ -68,8 +67,7 @@ extension SegmentService {
     public func unlock(_ name: SegmentName, session: Session.ID, token: FencingToken? = nil)
         throws(ServiceError)
     {
-        try renew(session)
-        let (id, lock) = try attached(session, to: name) {
+        let (id, lock) = try attached(session, to: name, renewedAt: .now) {
             (registry, record) throws(ServiceError) -> (EntryID, SegmentLock) in
             let id = record.entry
             guard let entry = registry.entries[id], let lock = entry.lock else {

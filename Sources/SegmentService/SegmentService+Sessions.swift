@@ -45,7 +45,7 @@ extension SegmentService {
                 guard registry.sessions.count < limit else {
                     throw ServiceError(.tooManySessions, "there are \(limit) sessions already")
                 }
-                var record = SessionRecord(
+                let record = SessionRecord(
                     name: name, binding: binding, timeToLive: timeToLive, createdAt: wall,
                     expiresAt: now.advanced(byMilliseconds: timeToLive))
                 if let process {
@@ -196,22 +196,23 @@ extension SegmentService {
     /// - Parameter id: The secret.
     public func endHold(_ id: Session.ID) {
         let now = MonotonicInstant.now
-        let record = registry.withLock { registry -> SessionRecord? in
-            registry.sessions[id]?.holdCount -= 1
-            registry.sessions[id]?.renew(now: now, registry.state)
-            guard let record = registry.sessions[id], record.holdCount == 0 else { return nil }
+        let left = registry.withLock { registry -> (Session.Binding, watchAt: MonotonicInstant?)? in
+            guard let record = registry.sessions[id] else { return nil }
+            record.holdCount -= 1
+            record.renew(now: now, registry.state)
+            guard record.holdCount == 0 else { return nil }
             // No stream is left that would have to end with the session.
-            registry.sessions[id]?.onEnd = []
-            registry.sessions[id]?.isWatched = true
-            return record
+            record.onEnd = []
+            defer { record.isWatched = true }
+            return (record.binding, record.isWatched ? nil : record.expiresAt)
         }
-        guard let record else { return }
-        switch record.binding {
+        guard let (binding, watchAt) = left else { return }
+        switch binding {
         case .connection: _ = try? endSession(id, because: .disconnected)
         // What is bound to a process has its hold as long as it lives, unless the process could
         // not be found again.
         case .timeToLive, .process:
-            if !record.isWatched { scheduleExpiry(of: id, at: record.expiresAt) }
+            if let watchAt { scheduleExpiry(of: id, at: watchAt) }
         }
     }
 

@@ -199,16 +199,25 @@ public final class SegmentService: Sendable {
 
     /// Does something in the registry with a session's attachment to the segment of a name.
     ///
-    /// - Throws: `.notAttached`, or `.notFound` where there is no such segment at all.
+    /// - Parameters:
+    ///   - session: The session.
+    ///   - name: What leads to the segment.
+    ///   - now: If given, the session is renewed.
+    ///   - body: What to do.
+    /// - Returns: What `body` returns.
+    /// - Throws: `.sessionGone`; `.notAttached`, or `.notFound` where there is no such segment at
+    ///   all; what `body` throws.
     func attached<Result>(
-        _ session: Session.ID, to name: SegmentName,
+        _ session: Session.ID, to name: SegmentName, renewedAt now: MonotonicInstant? = nil,
         _ body: (inout Registry, AttachmentRecord) throws(ServiceError) -> Result
     ) throws(ServiceError) -> Result {
         do throws(ServiceError) {
             // Nearly always the session came by this name.
             let known = try registry.withLock { (registry) throws(ServiceError) -> Result? in
-                guard let address = registry.sessions[session]?.addresses[name] else { return nil }
-                return try body(&registry, try registry.attachment(session, address))
+                guard let record = registry.sessions[session] else { throw .sessionGone }
+                if let now { record.renew(now: now, registry.state) }
+                guard let attachment = record.attachment(by: name) else { return nil }
+                return try body(&registry, attachment)
             }
             if let known { return known }
             let address = try address(of: name, session: nil)

@@ -49,29 +49,29 @@ public final class AccessPolicy: Sendable {
     func requireOwnOrigin(_ exchange: Exchange) throws(Problem) {
         guard !exchange.isOverUnixSocket else { return }
         // HTTP/1.0 knows no Host; what speaks it is no browser.
-        let isOurs = exchange.withHeader("Host") { host in
+        let isOurs = exchange.withHeader(.host) { host in
             if let host { hosts.allow(host) } else { true }
         }
         guard isOurs else { throw .misdirected }
-        let isOwnOrigin = exchange.withHeader("Origin") { origin in
+        let isOwnOrigin = exchange.withHeader(.origin) { origin in
             guard let origin else { return true }
-            return exchange.withHeader("Host") { host in
+            return exchange.withHeader(.host) { host in
                 if let host { Self.isOrigin(origin, of: host) } else { false }
             }
         }
-        let isOwnSite = exchange.withHeader("Sec-Fetch-Site") { site in
+        let isOwnSite = exchange.withHeader(.secFetchSite) { site in
             if let site { Self.isOwnSite(site) } else { true }
         }
         guard isOwnOrigin, isOwnSite else { throw .foreignOrigin }
-        try requireOnce("Origin", in: exchange)
-        try requireOnce("Sec-Fetch-Site", in: exchange)
+        try requireOnce(.origin, in: exchange)
+        try requireOnce(.secFetchSite, in: exchange)
     }
 
     /// Refuses a header that says two things, of which only the first would be looked at.
-    private func requireOnce(_ name: StaticString, in exchange: Exchange) throws(Problem) {
+    private func requireOnce(_ name: HeaderName, in exchange: Exchange) throws(Problem) {
         guard exchange.headerCount(name) <= 1 else {
             throw .invalidRequest(
-                "The header \(name) may be sent only once.", parameter: "\(name)")
+                "The header \(name) may be sent only once.", parameter: name.description)
         }
     }
 
@@ -103,8 +103,8 @@ public final class AccessPolicy: Sendable {
     /// - Throws: ``Problem`` 401 where there are tokens and the request has none of them.
     func caller(of exchange: Exchange) throws(Problem) -> Caller {
         guard let tokens = tokens.withLock({ $0 }) else { return .anybody }
-        try requireOnce("Authorization", in: exchange)
-        let (hasToken, caller) = exchange.withHeader("Authorization") { field -> (Bool, Caller?) in
+        try requireOnce(.authorization, in: exchange)
+        let (hasToken, caller) = exchange.withHeader(.authorization) { field -> (Bool, Caller?) in
             guard let field else { return (false, nil) }
             return (true, Self.caller(authorizedBy: field, among: tokens))
         }

@@ -30,7 +30,7 @@ extension Call {
         event.remote = exchange.peer
         event.tokenLine = caller.tokenLine
         event.method = exchange.method.rawValue
-        event.route = api.route(of: exchange)
+        event.route = route
         event.requestID = requestID.description
         api.audit(event)
     }

@@ -35,6 +35,15 @@ package enum ByteRange: Sendable, Equatable {
         self = field.flatMap(Self.parse) ?? .none
     }
 
+    /// Parses the value of the field where it lies.
+    init(_ field: Span<UInt8>?) {
+        guard let field else {
+            self = .none
+            return
+        }
+        self = Self.parsePlain(field) ?? ByteRange(field.text)
+    }
+
     /// Applies the range to something of a given size.
     ///
     /// Several parts are answered with the whole.
@@ -53,15 +62,16 @@ package enum ByteRange: Sendable, Equatable {
     }
 
     /// Parses `bytes=A-B`, which is what nearly everybody sends; nil for anything else.
-    private static func parsePlain(_ field: String) -> ByteRange? {
-        guard field.hasPrefix("bytes=") else { return nil }
-        let bytes = field.utf8.span
+    private static func parsePlain(_ bytes: Span<UInt8>) -> ByteRange? {
+        let start = prefix.count
+        guard bytes.count > start else { return nil }
+        for index in 0..<start where bytes[index] != prefix[index] { return nil }
         var numbers = (0, 0)
         var dash = 0
-        for index in "bytes=".utf8.count..<bytes.count {
+        for index in start..<bytes.count {
             let byte = bytes[index]
             guard byte.isDigit else {
-                guard byte == UInt8(ascii: "-"), dash == 0, index > "bytes=".utf8.count else {
+                guard byte == UInt8(ascii: "-"), dash == 0, index > start else {
                     return nil
                 }
                 dash = index
@@ -75,8 +85,10 @@ package enum ByteRange: Sendable, Equatable {
         return .one(.from(numbers.0, through: numbers.1))
     }
 
+    private static let prefix = Array("bytes=".utf8)
+
     private static func parse(_ field: String) -> ByteRange? {
-        if let plain = parsePlain(field) { return plain }
+        if let plain = parsePlain(field.utf8.span) { return plain }
         var scanner = FieldScanner(field)
         scanner.skipWhitespace()
         guard scanner.takeLowercasedToken() == "bytes", scanner.take("=") else { return nil }

@@ -87,11 +87,12 @@ private struct ReadRequest {
         wish = LockWish(
             isWanted: locked ?? false, isRequired: true, wait: wait ?? 0, token: nil)
         // If-Range names a validator, and there is none that could match: the whole is the answer.
-        let isConditional = try call.header("If-Range") != nil
+        let isConditional = try call.header(.ifRange) != nil
         let isIgnored = call.isHead || isConditional || format != .raw
-        let field = isIgnored ? nil : try call.header("Range")
-        range = ByteRange(field)
-        if field != nil, offset != nil || length != nil {
+        if !isIgnored { try call.requireOnce(.range) }
+        let hasRange = !isIgnored && call.exchange.headerCount(.range) > 0
+        range = hasRange ? call.exchange.withHeader(.range) { ByteRange($0) } : .none
+        if hasRange, offset != nil || length != nil {
             throw .invalidRequest("Give either Range or offset and length.", parameter: "Range")
         }
     }

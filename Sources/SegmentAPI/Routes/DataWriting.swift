@@ -5,7 +5,7 @@ import SharedMemory
 extension SegmentAPI {
     func replaceData(_ call: Call) throws(Problem) -> Plan {
         let wish = try call.query { (query) throws(QueryError) in try call.lockWish(&query) }
-        let field = try call.header("Content-Range")
+        let field = try call.header(.contentRange)
         return try write(call, wish) { (byteCount) throws(Problem) in
             guard let field else { return WriteTarget(offset: 0, exactly: byteCount) }
             let part: ContentRange
@@ -30,7 +30,7 @@ extension SegmentAPI {
         let (offset, wish) = try call.query { (query) throws(QueryError) in
             (try query.int("offset") ?? 0, try call.lockWish(&query))
         }
-        guard try call.header("Content-Range") == nil else {
+        guard try call.header(.contentRange) == nil else {
             throw .invalidRequest(
                 "PATCH takes offset; Content-Range goes with PUT.", parameter: "Content-Range")
         }
@@ -49,7 +49,7 @@ extension SegmentAPI {
         _ call: Call, _ lockWish: LockWish,
         to target: (_ byteCount: Int) throws(Problem) -> WriteTarget
     ) throws(Problem) -> Plan {
-        if let field = try call.header("Content-Type"), let type = MediaType(field),
+        if let field = try call.header(.contentType), let type = MediaType(field),
             type.isMultipartOrMessage
         {
             throw .unsupportedMediaType(
@@ -153,7 +153,7 @@ extension Call {
     }
 
     fileprivate func fencingToken() throws(Problem) -> FencingToken? {
-        guard let text = try header("Fencing-Token") else { return nil }
+        guard let text = try header(.fencingToken) else { return nil }
         guard !text.isEmpty, text.utf8.allSatisfy({ (48...57).contains($0) }),
             let token = FencingToken(text)
         else {

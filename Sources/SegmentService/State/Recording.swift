@@ -9,31 +9,30 @@ struct Room: Sendable {
 
 extension Registry {
     /// Records an attachment that is about to be made, the segment first.
-    mutating func record(
-        _ attachment: inout AttachmentRecord, of session: Session.ID, _ room: inout Room
+    func record(
+        _ attachment: AttachmentRecord, of session: Session.ID, _ room: inout Room
     ) {
-        let id = attachment.entry
-        guard let state else { return }
-        if entries[id]?.slot == StateSlot.none, let segment = room.segment {
+        guard let state, let entry = entries[attachment.entry] else { return }
+        if entry.slot == .none, let segment = room.segment {
             room.segment = nil
-            entries[id]?.slot = segment.slot
-            entries[id]?.serial = segment.record.serial
+            entry.slot = segment.slot
+            entry.serial = segment.record.serial
             state.commit(segment)
         }
-        guard let serial = entries[id]?.serial, serial != 0 else { return }
+        guard entry.serial != 0 else { return }
         attachment.slot = room.attachment
         room.attachment = .none
         state.write(
             AttachmentState(
-                session: session, segment: serial, mode: attachment.mode,
+                session: session, segment: entry.serial, mode: attachment.mode,
                 onLastDetach: attachment.onLastDetach, attachedAt: attachment.attachedAt),
             at: attachment.slot)
     }
 
     /// Records what becomes of a segment when its attachments are gone, and whose its lock is.
     func recordFlags(of id: EntryID) {
-        guard let state, let entry = entries[id]?.outline else { return }
-        state.setFlags(entries[id]?.ending ?? .destroy, entry.lock, of: entry.slot)
+        guard let state, let entry = entries[id] else { return }
+        state.setFlags(entry.ending, entry.lock, of: entry.slot)
     }
 }
 
@@ -96,7 +95,7 @@ extension SegmentService {
         -> StateSlot
     {
         guard let state else { return .none }
-        var entry = entry(shared, name: name, address: address, wasCreatedHere: false)
+        let entry = entry(shared, name: name, address: address, wasCreatedHere: false)
         // A kill before the end leaves a segment that is whole to be removed once more.
         entry.ending = .keep
         _ = entry.lock?.exists  // which opens it, so that its number is known

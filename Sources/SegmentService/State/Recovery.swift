@@ -138,7 +138,7 @@ struct Recovery {
                 state.release(slot, .session)
                 continue
             }
-            var record = SessionRecord(
+            let record = SessionRecord(
                 name: session.name, binding: session.binding, timeToLive: session.timeToLive,
                 createdAt: session.createdAt,
                 expiresAt: session.expiry(now: now, lastAlive: lastAlive))
@@ -172,7 +172,7 @@ struct Recovery {
                 state.release(slot, .attachment)
                 continue
             }
-            var record = AttachmentRecord(
+            let record = AttachmentRecord(
                 entry: 0, mode: attachment.mode, onLastDetach: attachment.onLastDetach,
                 attachedAt: attachment.attachedAt)
             record.slot = slot
@@ -241,7 +241,9 @@ extension SessionState {
 }
 
 extension Entry {
-    fileprivate init(_ record: SegmentState, _ shared: SharedSegment, _ slot: StateSlot) {
+    fileprivate convenience init(
+        _ record: SegmentState, _ shared: SharedSegment, _ slot: StateSlot
+    ) {
         let address: KernelAddress =
             switch record.identity {
             case .file: shared.segment.address ?? .posix([])
@@ -284,7 +286,7 @@ extension Registry {
         }
         for (session, serial, record) in recovery.attachments {
             guard let id = ids[serial], let address = entries[id]?.address else { continue }
-            var actual = AttachmentRecord(
+            let actual = AttachmentRecord(
                 entry: id, mode: record.mode, onLastDetach: record.onLastDetach,
                 attachedAt: record.attachedAt)
             actual.slot = record.slot
