@@ -39,6 +39,9 @@ public struct Response: Sendable {
     /// The headers that it has in common with other answers; they come before ``headers``.
     public var template: ResponseTemplate? { didSet { prepared = nil } }
 
+    /// The values of those that the template leaves open.
+    public var values: HeaderValues { didSet { prepared = nil } }
+
     /// Names and values; a value with a line break in it is left out.
     ///
     /// `Date`, `Content-Length`, `Transfer-Encoding` and `Connection` are added as needed.
@@ -69,12 +72,15 @@ public struct Response: Sendable {
     public init(
         status: Int,
         template: ResponseTemplate? = nil,
+        values: HeaderValues = HeaderValues(),
         headers: [(String, String)] = [],
         content: Content = .empty,
         onDelivered: (@Sendable (Bool) -> Void)? = nil
     ) {
+        precondition(values.count == template?.open.count ?? 0, "a value for each open header")
         self.status = status
         self.template = template
+        self.values = values
         self.headers = headers
         self.content = content
         self.onDelivered = onDelivered
@@ -85,6 +91,7 @@ public struct Response: Sendable {
     public init(_ prepared: PreparedResponse, onDelivered: (@Sendable (Bool) -> Void)? = nil) {
         status = prepared.response.status
         template = nil
+        values = HeaderValues()
         headers = prepared.response.headers
         content = prepared.response.content
         self.onDelivered = onDelivered
@@ -94,7 +101,8 @@ public struct Response: Sendable {
     /// Those of the template and its own.
     var allHeaders: [(String, String)] {
         guard let template else { return headers }
-        return template.headers + headers
+        let opened = template.open.enumerated().map { ($1.description, values.text($0)) }
+        return template.headers + opened + headers
     }
 
     /// Tells those who wait for it what became of the answer.

@@ -20,27 +20,26 @@ struct ResponseStock {
         switch response.content {
         case .empty:
             return unsafe answer(
-                template, response.headers, UnsafeRawBufferPointer(start: nil, count: 0))
+                template, response, UnsafeRawBufferPointer(start: nil, count: 0))
         case .buffer(let buffer):
-            return unsafe answer(template, response.headers, buffer.pointer)
+            return unsafe answer(template, response, buffer.pointer)
         case .bytes(let bytes):
-            return unsafe bytes.withUnsafeBytes {
-                unsafe answer(template, response.headers, $0)
-            }
+            return unsafe bytes.withUnsafeBytes { unsafe answer(template, response, $0) }
         case .lent, .producer, .stream:
             return nil
         }
     }
 
     private mutating func answer(
-        _ template: ResponseTemplate, _ headers: [(String, String)], _ body: UnsafeRawBufferPointer
+        _ template: ResponseTemplate, _ response: Response,
+        _ body: UnsafeRawBufferPointer
     ) -> StockedResponse? {
         guard body.count <= Self.byteLimit else { return nil }
         for answer in answers where answer.fits(template, body.count) {
-            unsafe answer.renew(headers, body)
+            unsafe answer.renew(response, body)
             return answer
         }
-        guard let made = unsafe StockedResponse(template, headers, body) else { return nil }
+        guard let made = unsafe StockedResponse(template, response, body) else { return nil }
         if answers.count < Self.capacity {
             answers.append(made)
         } else {
@@ -61,10 +60,12 @@ final class StockedResponse {
 
     private let template: ResponseTemplate
     private let body: UnsafeMutableRawBufferPointer
+    private var values: HeaderValues?
     private var headers: [(String, String)] = []
 
     init?(
-        _ template: ResponseTemplate, _ headers: [(String, String)], _ body: UnsafeRawBufferPointer
+        _ template: ResponseTemplate, _ response: Response,
+        _ body: UnsafeRawBufferPointer
     ) {
         let block = UnsafeMutableRawBufferPointer.allocate(byteCount: body.count, alignment: 16)
         guard
@@ -80,7 +81,7 @@ final class StockedResponse {
         for (name, value) in template.headers {
             _ = unsafe MHD_add_response_header(native, name, value)
         }
-        unsafe renew(headers, body)
+        unsafe renew(response, body)
     }
 
     deinit {
@@ -93,11 +94,31 @@ final class StockedResponse {
     }
 
     /// Puts in another body, and other headers in the place of the variable ones.
-    func renew(_ headers: [(String, String)], _ body: UnsafeRawBufferPointer) {
+    func renew(_ response: Response, _ body: UnsafeRawBufferPointer) {
         unsafe self.body.copyMemory(from: body)
-        for index in 0..<max(headers.count, self.headers.count) {
-            let old = index < self.headers.count ? self.headers[index] : nil
-            let new = index < headers.count ? headers[index] : nil
+        renew(response.values)
+        if !headers.isEmpty || !response.headers.isEmpty { renew(response.headers) }
+    }
+
+    private func renew(_ new: HeaderValues) {
+        for (place, name) in template.open.enumerated() {
+            if let old = values {
+                if old.isSame(as: new, place) { continue }
+                unsafe old.withCString(place) { value in
+                    _ = unsafe MHD_del_response_header(native, name.cString, value)
+                }
+            }
+            unsafe new.withCString(place) { value in
+                _ = unsafe MHD_add_response_header(native, name.cString, value)
+            }
+        }
+        values = new
+    }
+
+    private func renew(_ new: [(String, String)]) {
+        for index in 0..<max(new.count, headers.count) {
+            let old = index < headers.count ? headers[index] : nil
+            let new = index < new.count ? new[index] : nil
             if let old, let new, old == new { continue }
             // Closures, for a string that is passed as it is becomes an array first.
             if let (name, value) = old {
@@ -115,6 +136,13 @@ final class StockedResponse {
                 }
             }
         }
-        self.headers = headers
+        headers = new
+    }
+}
+
+extension StaticString {
+    /// The text as C wants it: a literal ends with a zero.
+    fileprivate var cString: UnsafePointer<CChar> {
+        unsafe UnsafeRawPointer(utf8Start).assumingMemoryBound(to: CChar.self)
     }
 }

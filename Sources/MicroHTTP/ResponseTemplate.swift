@@ -6,8 +6,17 @@ public final class ResponseTemplate: Sendable {
     /// Names and values; a value with a line break in it is left out.
     public let headers: [(String, String)]
 
+    /// Names of headers whose values come with each answer, as ``Response/values``.
+    public let open: [StaticString]
+
     /// Names the headers.
-    public init(headers: [(String, String)]) {
+    ///
+    /// - Parameters:
+    ///   - headers: Names and values.
+    ///   - open: Names of headers whose values come with each answer, at most
+    ///     ``HeaderValues/countLimit``.
+    public init(headers: [(String, String)], open: [StaticString] = []) {
         self.headers = headers
+        self.open = open
     }
 }

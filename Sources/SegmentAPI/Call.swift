@@ -180,12 +180,27 @@ final class Call: @unchecked Sendable {
         _ status: Int, _ template: ResponseTemplate, headers: [(String, String)] = [],
         content: Response.Content = .empty
     ) -> Response {
-        var all: [(String, String)] = []
-        all.reserveCapacity(headers.count + 2)
-        all.append(("X-Request-Id", requestID.description))
+        var values = HeaderValues()
+        values.append { requestID.append(to: &$0) }
+        return response(status, template, values, headers: headers, content: content)
+    }
+
+    /// A part of a segment, as it is.
+    func response(part window: DataWindow, content: Response.Content) -> Response {
+        var values = HeaderValues()
+        values.append { requestID.append(to: &$0) }
+        values.append { ContentRange.append(window.bytes, of: window.byteCount, to: &$0) }
+        return response(206, .part, values, content: content)
+    }
+
+    private func response(
+        _ status: Int, _ template: ResponseTemplate, _ values: HeaderValues,
+        headers: [(String, String)] = [], content: Response.Content
+    ) -> Response {
+        var all = headers
         if let trace { all.append(("traceparent", trace.field)) }
-        all += headers
-        return Response(status: status, template: template, headers: all, content: content)
+        return Response(
+            status: status, template: template, values: values, headers: all, content: content)
     }
 
     func response(_ problem: Problem) -> Response {
@@ -227,10 +242,12 @@ final class Call: @unchecked Sendable {
 }
 
 extension ResponseTemplate {
-    private static func make(_ headers: [(String, String)]) -> ResponseTemplate {
+    private static func make(
+        _ headers: [(String, String)], open: [StaticString] = []
+    ) -> ResponseTemplate {
         ResponseTemplate(
             headers: [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
-                + headers)
+                + headers, open: ["X-Request-Id"] + open)
     }
 
     /// An answer without a type.
@@ -238,9 +255,13 @@ extension ResponseTemplate {
     static let json = make([("Content-Type", "application/json")])
     static let problem = make([("Content-Type", "application/problem+json")])
     /// Bytes of a segment as they are, of which one may ask for a part.
-    static let octets = make([
+    static let octets = make(octetHeaders)
+    /// Such a part.
+    static let part = make(octetHeaders, open: ["Content-Range"])
+
+    private static let octetHeaders = [
         ("Content-Type", "application/octet-stream"), ("Accept-Ranges", "bytes"),
-    ])
+    ]
 }
 
 extension Exchange: WaitingClient {}

@@ -5,19 +5,20 @@ public struct RequestID: Sendable, CustomStringConvertible {
     let run: UInt32
     let count: UInt64
 
-    /// Appends the text.
-    package func append(to output: inout [UInt8]) {
-        text.append(to: &output)
-    }
+    /// How many bytes the text may have.
+    package static let byteLimit = 25
 
-    private var text: ShortText {
-        ShortText {
-            $0.append(hexadecimal: UInt64(run))
-            $0.append(UInt8(ascii: "-"))
-            $0.append(hexadecimal: count)
-        }
+    /// Appends the text.
+    package func append(to output: inout OutputSpan<UInt8>) {
+        output.append(hexadecimal: UInt64(run))
+        output.append(UInt8(ascii: "-"))
+        output.append(hexadecimal: count)
     }
 
     /// Two numbers in hexadecimal digits.
-    public var description: String { text.string }
+    public var description: String {
+        var text: [UInt8] = []
+        text.append(addingCapacity: Self.byteLimit) { append(to: &$0) }
+        return String(decoding: text, as: UTF8.self)
+    }
 }

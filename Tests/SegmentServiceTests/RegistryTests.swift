@@ -149,7 +149,7 @@ import Testing
     }
 
     @Test func `a session that is held does not expire`() {
-        var record = record(timeToLive: 100)
+        let record = record(timeToLive: 100)
         record.holdCount = 1
         #expect(!record.hasExpired(milliseconds(100_000)))
     }
@@ -169,7 +169,7 @@ import Testing
     }
 
     @Test func `an entry is being let go while anybody works for that`() {
-        var entry = entry()
+        let entry = entry()
         #expect(!entry.isBeingLetGo)
         entry.queue.phase = .busy
         #expect(entry.isBeingLetGo)
@@ -188,7 +188,7 @@ import Testing
     }
 
     @Test func `a session forgets an attachment with all names that led to it`() {
-        var record = record()
+        let record = record()
         let other = KernelAddress.systemV(3)
         for (name, address) in [("/x", address), ("//x", address), ("/y", other)] {
             record.addresses[.key(NativeKey(name, type: .posix))] = address

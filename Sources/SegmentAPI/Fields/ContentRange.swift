@@ -45,18 +45,28 @@ package struct ContentRange: Sendable, Equatable {
         completeByteCount = complete
     }
 
+    /// How many bytes the field of an answer may have: three numbers of at most nineteen digits, and
+    /// eight bytes around them.
+    static let byteLimit = 65
+
+    /// Appends the field of an answer that holds a part; the part has at least one byte.
+    package static func append(
+        _ part: Range<Int>, of byteCount: Int, to output: inout OutputSpan<UInt8>
+    ) {
+        let last = part.isEmpty ? part.lowerBound : part.upperBound - 1
+        output.append("bytes ")
+        output.append(decimal: UInt64(part.lowerBound))
+        output.append(UInt8(ascii: "-"))
+        output.append(decimal: UInt64(last))
+        output.append(UInt8(ascii: "/"))
+        output.append(decimal: UInt64(byteCount))
+    }
+
     /// The field of an answer that holds a part; the part has at least one byte.
     package static func field(_ part: Range<Int>, of byteCount: Int) -> String {
-        let last = part.isEmpty ? part.lowerBound : part.upperBound - 1
-        // Three numbers of at most nineteen digits, and `-/`; the word comes before them.
-        let numbers = ShortText {
-            $0.append(decimal: UInt64(part.lowerBound))
-            $0.append(UInt8(ascii: "-"))
-            $0.append(decimal: UInt64(last))
-            $0.append(UInt8(ascii: "/"))
-            $0.append(decimal: UInt64(byteCount))
-        }
-        return "bytes " + numbers.string
+        var field: [UInt8] = []
+        field.append(addingCapacity: byteLimit) { append(part, of: byteCount, to: &$0) }
+        return String(decoding: field, as: UTF8.self)
     }
 
     /// The field of an answer to a range that lies outside.

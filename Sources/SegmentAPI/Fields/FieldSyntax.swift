@@ -65,9 +65,7 @@ extension [UInt8] {
 
     /// Appends the bytes of a span.
     package mutating func append(copying bytes: Span<UInt8>) {
-        append(addingCapacity: bytes.count) { output in
-            for index in bytes.indices { output.append(bytes[index]) }
-        }
+        append(addingCapacity: bytes.count) { $0.append(copying: bytes) }
     }
 
     /// Appends an integer in decimal, without a detour through a string.
@@ -86,20 +84,14 @@ extension [UInt8] {
     }
 
     private mutating func appendDecimal(magnitude: UInt64) {
-        ShortText { $0.append(decimal: magnitude) }.append(to: &self)
+        append(addingCapacity: 20) { $0.append(decimal: magnitude) }
     }
 
     /// Appends a number that is not negative in exactly `width` decimal digits.
     ///
     /// Digits that do not fit are left out from the left.
     package mutating func appendDecimal(_ value: Int, width: Int) {
-        let first = count
-        var rest = value
-        for _ in 0..<Swift.max(width, 1) { append(UInt8(ascii: "0")) }
-        for place in stride(from: count - 1, through: first, by: -1) {
-            self[place] += UInt8(truncatingIfNeeded: rest % 10)
-            rest /= 10
-        }
+        append(addingCapacity: width) { $0.append(decimal: UInt64(value.magnitude), width: width) }
     }
 }
 

@@ -18,25 +18,30 @@ package struct Timestamp: Sendable, Equatable, Comparable {
         (left.seconds, left.nanoseconds) < (right.seconds, right.nanoseconds)
     }
 
-    /// Appends the text of the instant, which is 24 bytes long.
+    /// How many bytes the text of an instant has.
+    package static let byteCount = 24
+
+    /// Appends the text of the instant.
     package func append(to output: inout [UInt8]) {
+        output.append(addingCapacity: Self.byteCount) { append(to: &$0) }
+    }
+
+    /// Appends the text of the instant.
+    package func append(to output: inout OutputSpan<UInt8>) {
         let secondsADay = 86_400
         let secondOfDay = ((seconds % secondsADay) + secondsADay) % secondsADay
         let date = Self.date(ofDay: (seconds - secondOfDay) / secondsADay)
-        output.appendDecimal(date.year, width: 4)
-        output.append(UInt8(ascii: "-"))
-        output.appendDecimal(date.month, width: 2)
-        output.append(UInt8(ascii: "-"))
-        output.appendDecimal(date.day, width: 2)
-        output.append(UInt8(ascii: "T"))
-        output.appendDecimal(secondOfDay / 3600, width: 2)
-        output.append(UInt8(ascii: ":"))
-        output.appendDecimal(secondOfDay / 60 % 60, width: 2)
-        output.append(UInt8(ascii: ":"))
-        output.appendDecimal(secondOfDay % 60, width: 2)
-        output.append(UInt8(ascii: "."))
-        output.appendDecimal(nanoseconds / 1_000_000, width: 3)
-        output.append(UInt8(ascii: "Z"))
+        func append(_ number: Int, _ width: Int, _ next: Unicode.Scalar) {
+            output.append(decimal: UInt64(number.magnitude), width: width)
+            output.append(UInt8(ascii: next))
+        }
+        append(date.year, 4, "-")
+        append(date.month, 2, "-")
+        append(date.day, 2, "T")
+        append(secondOfDay / 3600, 2, ":")
+        append(secondOfDay / 60 % 60, 2, ":")
+        append(secondOfDay % 60, 2, ".")
+        append(nanoseconds / 1_000_000, 3, "Z")
     }
 
     /// The date of a day counted from the beginning of 1970, in the Gregorian calendar.

@@ -179,16 +179,10 @@ extension Call {
     private func data(
         _ window: DataWindow, _ format: DataFormat, _ content: Response.Content
     ) -> Response {
-        var headers: [(String, String)] = []
-        if window.isPartial {
-            headers.append(
-                ("Content-Range", ContentRange.field(window.bytes, of: window.byteCount)))
-        }
-        let status = window.isPartial ? 206 : 200
-        guard format != .raw else {
-            return response(status, .octets, headers: headers, content: content)
-        }
-        return response(status, type: format.contentType, headers: headers, content: content)
+        // A range is asked of the bytes as they are.
+        if window.isPartial { return response(part: window, content: content) }
+        guard format != .raw else { return response(200, .octets, content: content) }
+        return response(200, type: format.contentType, content: content)
     }
 
     private func text(_ window: DataWindow, _ format: DataFormat, source: DataText.Source)

@@ -3,11 +3,17 @@ import SegmentAPI
 
 /// One line a request: what was asked of which route and what became of it, but no payload and no
 /// session.
-struct AccessLog {
+final class AccessLog: Sendable {
     private static let level = Logger.Level.info
 
     private let format: LogFormat
     private let sink: LogSink
+    private let clock = LogClock()
+
+    private init(format: LogFormat, sink: LogSink) {
+        self.format = format
+        self.sink = sink
+    }
 
     /// What is to be called for each request: nothing but a return where nobody wants the lines.
     static func recorder(
@@ -20,34 +26,67 @@ struct AccessLog {
 
     private func write(_ record: AccessRecord) {
         switch format {
-        case .text: sink.append(Self.text(record))
+        case .text: writeText(record)
         case .json: sink.append(Self.json(record))
         }
     }
 
-    private static func text(_ record: AccessRecord) -> [UInt8] {
-        LogFormat.text(level) { line in
-            // The method is the one thing that came from the client.
-            line.append(contentsOf: LogFormat.printable(record.method).utf8)
-            line.append(UInt8(ascii: " "))
-            line.append(contentsOf: record.route.utf8)
-            line.append(UInt8(ascii: " "))
-            if let status = record.status {
-                line.appendDecimal(status)
-            } else {
-                line.append(UInt8(ascii: "-"))
-            }
-            line.append(UInt8(ascii: " "))
-            line.appendDecimal(record.byteCount)
-            line.append(contentsOf: " B ".utf8)
-            appendMilliseconds(of: record, to: &line)
-            line.append(contentsOf: " ms id=".utf8)
-            record.requestID.append(to: &line)
-            if let trace = record.trace {
-                line.append(contentsOf: " trace=\(trace.id) span=\(trace.span)".utf8)
-            }
-            if record.outcome != "completed" { line.append(contentsOf: " \(record.outcome)".utf8) }
+    /// How long a line may be without the method, the route and the outcome.
+    private static let byteLimit = Timestamp.byteCount + RequestID.byteLimit + 160
+
+    /// The room for a line that is no longer than nearly all are.
+    private static let usualByteLimit = 512
+
+    private func writeText(_ record: AccessRecord) {
+        // The method is the one thing that came from the client.
+        let method = LogFormat.printable(record.method)
+        let byteCount =
+            Self.byteLimit + method.utf8.count + record.route.utf8.count
+            + record.outcome.utf8.count
+        guard byteCount <= Self.usualByteLimit else {
+            var line: [UInt8] = []
+            line.append(addingCapacity: byteCount) { write(record, method, to: &$0) }
+            return sink.append(line)
         }
+        unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Self.usualByteLimit) {
+            var line = unsafe OutputSpan(buffer: $0, initializedCount: 0)
+            write(record, method, to: &line)
+            sink.append(line.span)
+            _ = unsafe line.finalize(for: $0)
+        }
+    }
+
+    private func write(
+        _ record: AccessRecord, _ method: String, to line: inout OutputSpan<UInt8>
+    ) {
+        clock.append(to: &line)
+        line.append(" info segmentd: ")
+        line.append(method)
+        line.append(UInt8(ascii: " "))
+        line.append(record.route)
+        line.append(UInt8(ascii: " "))
+        if let status = record.status {
+            line.append(decimal: UInt64(clamping: status))
+        } else {
+            line.append(UInt8(ascii: "-"))
+        }
+        line.append(UInt8(ascii: " "))
+        line.append(decimal: UInt64(clamping: record.byteCount))
+        line.append(" B ")
+        Self.appendMilliseconds(of: record, to: &line)
+        line.append(" ms id=")
+        record.requestID.append(to: &line)
+        if let trace = record.trace {
+            line.append(" trace=")
+            line.append(trace.id)
+            line.append(" span=")
+            line.append(trace.span)
+        }
+        if record.outcome != "completed" {
+            line.append(UInt8(ascii: " "))
+            line.append(record.outcome)
+        }
+        line.append(UInt8(ascii: "\n"))
     }
 
     private static func json(_ record: AccessRecord) -> [UInt8] {
@@ -57,7 +96,7 @@ struct AccessLog {
             writer.member("status", orNull: record.status)
             writer.member("bytes", record.byteCount)
             var duration: [UInt8] = []
-            appendMilliseconds(of: record, to: &duration)
+            duration.append(addingCapacity: 24) { appendMilliseconds(of: record, to: &$0) }
             if let duration = JSONNumber(String(decoding: duration, as: UTF8.self)) {
                 writer.member("duration_ms") { $0.number(duration) }
             }
@@ -69,10 +108,12 @@ struct AccessLog {
     }
 
     /// Appends the duration in milliseconds, to the microsecond.
-    private static func appendMilliseconds(of record: AccessRecord, to line: inout [UInt8]) {
-        let microseconds = Int(clamping: record.nanoseconds / 1_000)
-        line.appendDecimal(microseconds / 1_000)
+    private static func appendMilliseconds(
+        of record: AccessRecord, to line: inout OutputSpan<UInt8>
+    ) {
+        let microseconds = record.nanoseconds / 1_000
+        line.append(decimal: microseconds / 1_000)
         line.append(UInt8(ascii: "."))
-        line.appendDecimal(microseconds % 1_000, width: 3)
+        line.append(decimal: microseconds % 1_000, width: 3)
     }
 }

@@ -70,11 +70,18 @@ final class LogSink: @unchecked Sendable {
     }
 
     /// Queues a line, or counts it if there is no room.
-    func append(_ line: [UInt8]) {
+    func append(_ line: [UInt8]) { append(line.span) }
+
+    /// Queues a line, or counts it if there is no room.
+    func append(_ line: Span<UInt8>) {
         unsafe pthread_mutex_lock(mutex)
         let mustWake = isIdle
         isIdle = false
-        if queue.count + line.count <= Self.byteLimit { queue += line } else { lost += 1 }
+        if queue.count + line.count <= Self.byteLimit {
+            unsafe line.withUnsafeBufferPointer { unsafe queue.append(contentsOf: $0) }
+        } else {
+            lost += 1
+        }
         unsafe pthread_mutex_unlock(mutex)
         if mustWake { unsafe pthread_cond_broadcast(condition) }
     }

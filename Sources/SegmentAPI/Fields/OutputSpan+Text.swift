@@ -1,0 +1,51 @@
+/// Text that is written where it is wanted, without a string in between.
+///
+/// Whoever lends the room has made sure that there is enough.
+extension OutputSpan where Element == UInt8 {
+    /// Appends bytes.
+    package mutating func append(copying bytes: Span<UInt8>) {
+        precondition(bytes.count <= freeCapacity, "room was made for what is written")
+        unsafe withUnsafeMutableBufferPointer { buffer, count in
+            let free = unsafe UnsafeMutableBufferPointer(rebasing: buffer[count...])
+            count += unsafe bytes.withUnsafeBufferPointer { unsafe free.update(fromContentsOf: $0) }
+        }
+    }
+
+    /// Appends a text in UTF-8.
+    package mutating func append(_ text: String) { append(copying: text.utf8.span) }
+
+    /// Appends a number in decimal digits, of which there are at most 20.
+    package mutating func append(decimal value: UInt64) {
+        var digits = InlineArray<20, UInt8>(repeating: 0)
+        var first = digits.count
+        var rest = value
+        repeat {
+            first -= 1
+            digits[first] = UInt8(truncatingIfNeeded: rest % 10) + UInt8(ascii: "0")
+            rest /= 10
+        } while rest > 0
+        append(copying: digits.span.extracting(first..<digits.count))
+    }
+
+    /// Appends a number in exactly `width` decimal digits, at most 20.
+    ///
+    /// Digits that do not fit are left out from the left.
+    package mutating func append(decimal value: UInt64, width: Int) {
+        var digits = InlineArray<20, UInt8>(repeating: UInt8(ascii: "0"))
+        let first = digits.count - width
+        var rest = value
+        for place in stride(from: digits.count - 1, through: first, by: -1) {
+            digits[place] = UInt8(truncatingIfNeeded: rest % 10) + UInt8(ascii: "0")
+            rest /= 10
+        }
+        append(copying: digits.span.extracting(first..<digits.count))
+    }
+
+    /// Appends a number in hexadecimal digits, of which there are at most 16.
+    package mutating func append(hexadecimal value: UInt64) {
+        let digitCount = Swift.max((67 - value.leadingZeroBitCount) / 4, 1)
+        for place in stride(from: (digitCount - 1) * 4, through: 0, by: -4) {
+            append(UInt8(truncatingIfNeeded: value >> UInt64(place)).hexDigit)
+        }
+    }
+}
