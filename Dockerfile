@@ -16,11 +16,11 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY Package.swift openapi.yaml ./
+COPY scripts/build scripts/
 COPY Sources Sources
 COPY Tests Tests
-RUN swift build --configuration release --product segmentd --static-swift-stdlib -Xlinker -s \
-    && mkdir -p /out/usr/bin \
-    && install -m 0755 "$(swift build --configuration release --show-bin-path)/segmentd" /out/usr/bin/
+RUN mkdir -p /out/usr/bin \
+    && install -m 0755 "$(scripts/build -Xlinker -s)" /out/usr/bin/
 
 FROM ${RUNTIME_IMAGE}
 ARG UID=10001

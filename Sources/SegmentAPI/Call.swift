@@ -68,8 +68,7 @@ final class Call: @unchecked Sendable {
     /// The session that the path names; one that cannot be is one that is not.
     func pathSession() throws(Problem) -> Session.ID {
         guard let id = Session.ID(argument) else {
-            throw Problem(
-                ServiceError(.sessionGone, "The session ended, expired or was never there."))
+            throw Problem(ServiceError.sessionGone)
         }
         return id
     }

@@ -88,7 +88,7 @@ struct Problem: Error {
 
     init(_ error: ServiceError) {
         let (status, title) = Self.meaning(of: error.code)
-        self.init(status, error.code.rawValue, title, error.detail)
+        self.init(status, error.code.rawValue, title, error.detail.asSentence)
         qtError = error.qtError
         if status == 423 { headers = [("Retry-After", "1")] }
     }
@@ -147,6 +147,14 @@ struct Problem: Error {
         case .tooManySessions: (429, "Too many sessions")
         case .shuttingDown: (503, "Shutting down")
         }
+    }
+}
+
+extension String {
+    /// A clause with a capital in front and a full stop behind, where it has none.
+    fileprivate var asSentence: String {
+        let end = hasSuffix(".") ? "" : "."
+        return prefix(1).uppercased() + dropFirst() + end
     }
 }
 

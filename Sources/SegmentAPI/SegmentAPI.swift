@@ -109,8 +109,7 @@ public final class SegmentAPI: Handler {
             if let digits { Session.ID(digits) } else { nil }
         }
         guard let id = named else {
-            throw Problem(
-                ServiceError(.sessionGone, "The session ended, expired or was never there."))
+            throw Problem(ServiceError.sessionGone)
         }
         try attempt { () throws(ServiceError) in try service.renew(id) }
         return id

@@ -37,7 +37,7 @@ extension KeyEnvironment {
         let directories = keyDirectories.joined(separator: ", ")
         throw ServiceError(
             .permissionDenied,
-            "\(key) has its key file outside \(directories); --key-dir adds a directory")
+            "the key file of \(key) lies outside \(directories); --key-dir adds a directory")
     }
 
     /// Refuses a System V key whose file, or a directory on the way to it, is a symbolic link:

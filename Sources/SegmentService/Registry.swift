@@ -407,7 +407,9 @@ final class AttachmentRecord: @unchecked Sendable {
 }
 
 extension ServiceError {
-    static let sessionGone = ServiceError(
+    /// What is said of every session that is not there, whatever became of it.
+    package static let sessionGone = ServiceError(
         .sessionGone, "the session ended, expired or was never there")
-    static let shuttingDown = ServiceError(.shuttingDown, "the server is shutting down")
+    /// What is said once an orderly stop has begun.
+    package static let shuttingDown = ServiceError(.shuttingDown, "the server is shutting down")
 }

@@ -218,7 +218,7 @@ extension SegmentService {
                     .failure(
                         ServiceError(
                             .staleFencingToken,
-                            "\(token) is not the token of the lock of \(access.name) as this session holds it now"
+                            "\(token) is not the token by which this session holds the lock of \(access.name) now"
                         )))
                 return nil
             }
@@ -230,9 +230,7 @@ extension SegmentService {
             return nil
         }
         guard let lock = access.lock else {
-            let unsupported = ServiceError(
-                .lockUnsupported, "\(access.name) has no key file, and so no lock")
-            body(wish.isRequired ? .failure(unsupported) : .success(()))
+            body(wish.isRequired ? .failure(.lockUnsupported(access.name)) : .success(()))
             return nil
         }
         // A peek makes no semaphore: where there is none, no process can hold the lock.

@@ -31,7 +31,7 @@ extension SegmentService {
         do throws(ServiceError) {
             try renew(session)
             guard case .key = name else {
-                throw ServiceError(.keyError, "\(name) is a number the kernel gives, not a key")
+                throw ServiceError(.keyError, "the number in \(name) is the kernel's, no key")
             }
             guard byteCount > 0, byteCount <= configuration.segmentByteLimit else {
                 throw ServiceError(
@@ -455,7 +455,7 @@ extension Registry {
             return
         }
         throw ServiceError(
-            .keyCollision, "\(name) leads to the same System V key as \(entry.name)")
+            .keyCollision, "the name \(name) leads to the same System V key as \(entry.name)")
     }
 
     /// Notes that a session is attached.

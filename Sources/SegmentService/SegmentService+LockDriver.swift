@@ -55,7 +55,11 @@ extension SegmentService {
                 guard let self, let waiter, self.withdraw(waiter, from: id) else { return }
                 metrics.lockTimeouts.add()
                 waiter.fail(
-                    ServiceError(.locked, "the lock is held, and \(wait) ms of waiting ran out"))
+                    ServiceError(
+                        .locked,
+                        wait == 0
+                            ? "somebody else has the lock; wait_ms says how long to wait for it"
+                            : "somebody else has the lock, after \(wait) ms of waiting still"))
             }
             waiter.deadline.store(ticket.number, ordering: .sequentiallyConsistent)
         }

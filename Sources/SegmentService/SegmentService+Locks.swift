@@ -168,8 +168,9 @@ extension SegmentService {
 }
 
 extension ServiceError {
-    static func lockUnsupported(_ name: SegmentName) -> ServiceError {
-        ServiceError(.lockUnsupported, "\(name) has no key file, and so no lock")
+    /// Only a key file leads to a lock.
+    package static func lockUnsupported(_ name: some CustomStringConvertible) -> ServiceError {
+        ServiceError(.lockUnsupported, "the segment \(name) has no key file, and so no lock")
     }
 
     static func noSegment(_ name: SegmentName) -> ServiceError {

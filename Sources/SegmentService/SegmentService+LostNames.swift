@@ -58,7 +58,7 @@ extension SegmentService {
         }
         return ServiceError(
             .notFound,
-            "\(name) leads to no segment: another process took that name from \(title), "
+            "the name \(name) leads to no segment: another process took that name from \(title), "
                 + "to which \(lost.count) sessions are attached still")
     }
 }

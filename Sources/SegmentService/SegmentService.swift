@@ -120,7 +120,7 @@ public final class SegmentService: Sendable {
             guard !digits.isEmpty, digits.utf8.allSatisfy({ (48...57).contains($0) }),
                 let identifier = Int32(digits)
             else {
-                throw ServiceError(.keyError, "\(text) has no segment number behind shmid:")
+                throw ServiceError(.keyError, "in the name \(text), no number follows shmid:")
             }
             return traced(identifier)
         case "posix", "systemv":
@@ -155,13 +155,13 @@ public final class SegmentService: Sendable {
     ///   name a segment here.
     public func name(nativeKey text: String) throws(ServiceError) -> SegmentName {
         guard let key = NativeKey(text: text) else {
-            throw ServiceError(.keyError, "\(text) is not the text of a native key")
+            throw ServiceError(.keyError, "the text \(text) is not that of a native key")
         }
         do throws(KeyIssue) { try key.validate() } catch {
             throw ServiceError(.keyError, error.description)
         }
         guard key.type != .posix || !key.posixName.hasPrefix("sem.") else {
-            throw ServiceError(.keyError, "\(text) names a semaphore, not a segment")
+            throw ServiceError(.keyError, "the key \(text) names a semaphore, not a segment")
         }
         try configuration.environment.requireKeyDirectory(of: key)
         return .key(key.canonical)

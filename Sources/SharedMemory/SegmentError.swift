@@ -88,7 +88,7 @@ public struct SegmentError: Error, Hashable, Sendable, CustomStringConvertible {
             case .lockError: "the lock of \(key) cannot be used"
             case .outOfResources: "the system has no more room for \(key)"
             case .unknownError: "the system refused an operation on \(key)"
-            case .keyCollision: "\(key) leads to the same System V key as another file"
+            case .keyCollision: "the key \(key) leads to the same System V key as another file"
             case .truncated: "the segment \(key) was truncated by another process"
             case .readOnly: "the segment \(key) is attached read-only"
             case .outOfRange: "the bytes lie outside the segment \(key)"

@@ -266,6 +266,12 @@ def package(tmp_path_factory):
     return Path(done.stdout.splitlines()[-1])
 
 
+def test_the_same_program_makes_the_same_package(package, tmp_path):
+    """scripts/deb --check has the program built twice, too."""
+    tool(ROOT / "scripts/deb", "--binary", program(), "--output", tmp_path, deadline=120)
+    assert (tmp_path / package.name).read_bytes() == package.read_bytes()
+
+
 def test_lintian_takes_the_package(package):
     done = tool("lintian", "--allow-root", "--fail-on", "error,warning", package)
     assert "E:" not in done.stdout and "W:" not in done.stdout

@@ -3,16 +3,16 @@ import Testing
 
 /// Clients that close their sending side and go on reading.
 @Suite struct HalfCloseTests {
-    static let incomplete = [
+    static let incomplete: [Octets] = [
         "G", "GET / HTTP/1.1", "\r\n\r\n\r\n",
         "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: a\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r",
-        String(repeating: "\0", count: 1000),
-        "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{3}\u{3}" + String(repeating: "\0", count: 100),
+        "\(String(repeating: "\0", count: 1000))",
+        "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\u{3}\u{3}\(String(repeating: "\0", count: 100))",
     ]
 
-    static let withoutEnd = [
+    static let withoutEnd: [Octets] = [
         "Content-Length: 100\r\n\r\n", "Content-Length: 100\r\n\r\nhello",
-        "Content-Length: 100000\r\n\r\n" + String(repeating: "x", count: 99_999),
+        "Content-Length: 100000\r\n\r\n\(String(repeating: "x", count: 99_999))",
         "Transfer-Encoding: chunked\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n6",
         "Transfer-Encoding: chunked\r\n\r\n6\r\nhell",
         "Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n",
@@ -28,13 +28,13 @@ import Testing
     }
 
     @Test(arguments: incomplete, [false, true])
-    func `what will never be a request is cut off at once`(text: String, isLate: Bool) throws {
+    func `what will never be a request is cut off at once`(sent: Octets, isLate: Bool) throws {
         let handler = TestHandler(collect)
         try withServer(handler) { server in
             let start = ContinuousClock.now
             for _ in 1...20 {
                 let client = try Client(port: server.boundPort)
-                try client.send(text)
+                try client.send(sent.text)
                 if isLate { client.pause() }
                 client.finishSending()
                 #expect(try client.isClosedByServer())
@@ -45,13 +45,13 @@ import Testing
     }
 
     @Test(arguments: withoutEnd, [false, true])
-    func `a body that will never be whole is given up at once`(text: String, isLate: Bool) throws {
+    func `a body that will never be whole is given up at once`(sent: Octets, isLate: Bool) throws {
         let handler = TestHandler(collect)
         try withServer(handler) { server in
             let start = ContinuousClock.now
             for _ in 1...20 {
                 let client = try Client(port: server.boundPort)
-                try client.send("PUT / HTTP/1.1\r\nHost: a\r\n\(text)")
+                try client.send("PUT / HTTP/1.1\r\nHost: a\r\n\(sent.text)")
                 if isLate { client.pause() }
                 client.finishSending()
                 #expect(try client.isClosedByServer())

@@ -31,7 +31,7 @@ extension SegmentAPI {
         let name = try call.segment()
         let status = try attempt { () throws(ServiceError) -> LockStatus in
             guard let status = try service.lockStatus(existing: name) else {
-                throw ServiceError(.lockUnsupported, "\(name) has no key file, and so no lock")
+                throw .lockUnsupported(name)
             }
             return status
         }

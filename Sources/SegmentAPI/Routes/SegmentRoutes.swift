@@ -11,7 +11,7 @@ extension SegmentAPI {
             if let cursor = query.string("cursor") {
                 after = Cursor.decode(cursor)
                 if after == nil {
-                    throw query.invalid("cursor", "cursor must be a next_cursor of this server")
+                    throw query.invalid("cursor", "A cursor is the next_cursor of the page before.")
                 }
             }
             return (origin, limit ?? 1000, after)
@@ -45,13 +45,13 @@ extension SegmentAPI {
                 let onLastDetach = try body.choice("on_last_detach", as: LastDetach.self)
                 let ifExists = try body.choice("if_exists", as: ExistingSegment.self)
                 if key != nil, native != nil {
-                    throw body.invalid("native_key", "give either key or native_key")
+                    throw body.invalid("native_key", "Give either key or native_key, not both.")
                 }
                 if key == nil, native == nil {
-                    throw body.invalid("key", "key or native_key is missing")
+                    throw body.invalid("key", "A key or a native_key is missing.")
                 }
                 guard case .number? = size else {
-                    throw body.invalid("size", "size must be a number of bytes")
+                    throw body.invalid("size", "The size is missing, or is no number of bytes.")
                 }
                 try body.finish()
                 return (key, native, size, mode, onLastDetach, ifExists)

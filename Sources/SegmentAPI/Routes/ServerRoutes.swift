@@ -29,7 +29,7 @@ extension SegmentAPI {
         try call.requireNoQuery()
         _ = try call.negotiate([.plainText])
         guard !service.isDraining else {
-            throw Problem(ServiceError(.shuttingDown, "The server is shutting down."))
+            throw Problem(ServiceError.shuttingDown)
         }
         return .respond(call.text("ok\n"))
     }

@@ -12,11 +12,11 @@ extension SegmentAPI {
                 let timeToLive = try body.int("ttl_ms", in: Session.timesToLive.asInts)
                 let binding = try body.choice("bind", as: Session.Binding.self)
                 if let name, !(1...128).contains(name.unicodeScalars.count) {
-                    throw body.invalid("name", "name must have 1 to 128 characters")
+                    throw body.invalid("name", "A name has 1 to 128 characters.")
                 }
                 // Shown to others, in terminals and logs as well.
                 if let name, name.unicodeScalars.contains(where: \.isControl) {
-                    throw body.invalid("name", "name must not have control characters")
+                    throw body.invalid("name", "A name has no control characters.")
                 }
                 try body.finish()
                 return (name, timeToLive, binding)
@@ -113,17 +113,17 @@ extension Call {
             case .notLocal:
                 throw .json(
                     body.invalid(
-                        "bind", "only a session opened over a Unix socket has a process to bind to")
-                )
+                        "bind",
+                        "Only a session opened over a Unix socket has a process to bind to."))
             case .invisible:
                 throw .json(
                     body.invalid(
                         "bind",
-                        "the client's process is in another process namespace, where this server cannot see it"
+                        "The client's process is in another process namespace, where this server cannot see it."
                     ))
             case .gone:
                 throw .json(
-                    body.invalid("bind", "the process that made the connection has exited"))
+                    body.invalid("bind", "The process that made the connection has exited."))
             case .refused(let number):
                 throw .problem(
                     Problem(
