@@ -22,8 +22,8 @@ struct Creations {
     var count: Int { counts.count }
     var keys: [NativeKey] { Array(counts.keys) }
 
-    /// Whether a key is counted.
-    func has(_ key: NativeKey) -> Bool { counts[Self.plain(key)] != nil }
+    /// The size of the segment that is counted with a key.
+    func byteCount(of key: NativeKey) -> Int? { counts[Self.plain(key)]?.byteCount }
 
     /// Counts a segment, in place of any of the same key.
     ///
@@ -110,7 +110,7 @@ extension SegmentService {
     /// - Returns: Whether that is new: one of the same key may be there.
     private func reserve(_ key: NativeKey, _ byteCount: Int) throws(ServiceError) -> Bool {
         // One that counts and is there still: to be told that it exists, and to count on.
-        let isCounted = registry.withLock { $0.creations.has(key) }
+        let isCounted = registry.withLock { $0.creations.byteCount(of: key) != nil }
         if isCounted, key.hasSegment { return false }
         if tryToReserve(key, byteCount) == nil { return true }
         guard !key.hasSegment else { return false }  // to be told that it exists

@@ -62,7 +62,7 @@ extension SegmentService {
         let lock = (try? lockStatus(best)) ?? nil
         return SegmentStatus(
             name: best, description: description, sessionCount: held?.1 ?? 0, lock: lock,
-            origin: held?.2 == true ? .service : origin(of: best))
+            origin: held?.2 == true || isKept(best, description) ? .service : origin(of: best))
     }
 
     /// The name to show of a segment that was found by one name and is attached by another: one segment
@@ -73,6 +73,13 @@ extension SegmentService {
             return .key(withPlainKey(key))
         }
         return .key(withPlainKey(other))
+    }
+
+    /// Whether it is one that this service made and that outlived its sessions, as far as can be told:
+    /// another process may have removed that and made one of the same name and size.
+    private func isKept(_ name: SegmentName, _ description: SegmentDescription) -> Bool {
+        guard case .key(let key) = name else { return false }
+        return registry.withLock { $0.creations.byteCount(of: key) } == description.byteCount
     }
 
     private func origin(of name: SegmentName) -> SegmentStatus.Origin {

@@ -122,7 +122,7 @@ struct Flags: ParsableArguments {
             "\(Configuration.defaultMinimumRate)", "n"))
     var minAnswerRate: String?
 
-    @OptionGroup(title: "Access options") var access: AccessFlags
+    @OptionGroup var access: AccessFlags
 }
 
 extension ArgumentHelp {

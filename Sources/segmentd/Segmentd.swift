@@ -23,7 +23,7 @@ struct Segmentd: ParsableCommand {
         version: Version.text,
         subcommands: [Health.self])
 
-    @OptionGroup var flags: Flags
+    @OptionGroup(title: "Server options") var flags: Flags
 
     func run() throws {
         let configuration = try Configuration(flags, inherited: try InheritedSockets.take())

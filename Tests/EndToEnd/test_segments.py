@@ -222,6 +222,16 @@ def test_the_list_can_be_had_by_origin(api, peer, names, stem, no_debris):
     os.unlink(f"/dev/shm/{stem}other")
 
 
+def test_what_was_made_here_and_kept_is_still_of_this_service(api, name, no_debris):
+    session = api.session()
+    session.create(name, on_last_detach="keep")
+    session.end()
+    segment = api.segment(name)
+    assert (segment.json["origin"], segment.json["orphaned"]) == ("service", True)
+    assert name.id in api.segment_ids(origin="service")
+    api.delete(name.href, expect=204)
+
+
 def test_the_list_comes_in_pages(api, stem):
     session = api.session()
     for number in range(5):
