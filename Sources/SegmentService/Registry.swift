@@ -26,6 +26,8 @@ struct Registry {
         /// Whether the segment lost its last user while it was looked at, and it is still to be
         /// decided what becomes of it.
         let isOwed: Bool
+        /// Where that is recorded.
+        var slot = StateSlot.none
     }
 
     /// The plain keys that clients used, by the native value Qt derives from each: a derived name
@@ -84,8 +86,8 @@ struct Registry {
     func isOpening(_ address: KernelAddress) -> Bool { openings[address] != nil }
 
     /// Begins to open the segment of an address, which nobody may be doing.
-    mutating func beginOpening(_ address: KernelAddress, isOwed: Bool = false) {
-        openings[address] = Opening(isOwed: isOwed)
+    mutating func beginOpening(_ address: KernelAddress) {
+        openings[address] = Opening(isOwed: false)
     }
 
     /// Whether what is being opened is a segment that had lost its last user; see ``Entry/remnant``.
@@ -94,9 +96,11 @@ struct Registry {
     /// Begins to open a segment anew that was let go of and not yet decided about: whoever opens it
     /// decides in the end, and the errand that waited for the lock is dropped.
     mutating func reopen(_ id: EntryID) {
-        guard let address = entries[id]?.address else { return }
+        guard let address = entries[id]?.address, let slot = entries[id]?.slot else { return }
+        // Its record stays until whoever opens it has made one.
+        entries[id]?.slot = .none
         _ = remove(id)
-        beginOpening(address, isOwed: true)
+        openings[address] = Opening(isOwed: true, slot: slot)
     }
 
     /// Leaves something to whoever is opening the segment of an address.
@@ -108,7 +112,9 @@ struct Registry {
     ///
     /// - Returns: What waited for it, to be called by the caller.
     mutating func endOpening(_ address: KernelAddress) -> [@Sendable () -> Void] {
-        openings.removeValue(forKey: address)?.actions ?? []
+        guard let opening = openings.removeValue(forKey: address) else { return [] }
+        state?.release(opening.slot, .segment)
+        return opening.actions
     }
 
     /// Forgets an entry.
@@ -235,8 +241,10 @@ final class Entry: @unchecked Sendable {
     var hadUser: Bool
     /// Whether a look was the last to use it: it does not stay for a lock that others hold.
     var endedWithLook = false
+    /// Whether no session was attached since it was opened to be looked at.
+    var isLook = false
     var wasCreatedHere: Bool
-    /// Where it is recorded, once a session is attached to it, and the number it has there.
+    /// Where it is recorded, and the number it has there.
     var slot = StateSlot.none
     var serial: UInt64 = 0
     /// Whether it has another name than the one recorded.

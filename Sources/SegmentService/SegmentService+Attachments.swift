@@ -337,13 +337,20 @@ extension SegmentService {
     }
 
     /// Attaches to a segment by its name, for writing too if the kernel lets us.
-    func opened(_ name: SegmentName, _ mode: AccessMode) throws(ServiceError) -> SharedSegment {
+    ///
+    /// - Parameters:
+    ///   - name: The segment.
+    ///   - mode: What it must be had for at least.
+    ///   - tell: Told what was found, just before it is attached to.
+    func opened(
+        _ name: SegmentName, _ mode: AccessMode, telling tell: ((Sighting) -> Void)? = nil
+    ) throws(ServiceError) -> SharedSegment {
         do throws(SegmentError) {
             do throws(SegmentError) {
-                return SharedSegment(try Self.attach(name, .readWrite))
+                return SharedSegment(try Self.attach(name, .readWrite, tell))
             } catch {
                 guard error.code == .permissionDenied, mode == .readOnly else { throw error }
-                return SharedSegment(try Self.attach(name, .readOnly))
+                return SharedSegment(try Self.attach(name, .readOnly, tell))
             }
         } catch {
             throw error.code == .notFound
@@ -351,12 +358,13 @@ extension SegmentService {
         }
     }
 
-    private static func attach(_ name: SegmentName, _ mode: AccessMode) throws(SegmentError)
-        -> Segment
-    {
+    private static func attach(
+        _ name: SegmentName, _ mode: AccessMode, _ tell: ((Sighting) -> Void)?
+    ) throws(SegmentError) -> Segment {
         switch name {
-        case .key(let key): try Segment.attach(key, mode: mode)
-        case .identifier(let identifier): try Segment.attach(identifier: identifier, mode: mode)
+        case .key(let key): try Segment.attach(key, mode: mode, telling: tell)
+        case .identifier(let identifier):
+            try Segment.attach(identifier: identifier, mode: mode, telling: tell)
         }
     }
 
@@ -472,6 +480,10 @@ extension Registry {
         entry.sessionCount += 1
         entry.hadUser = true
         entry.endedWithLook = false
+        if entry.isLook {
+            entry.isLook = false
+            recordFlags(of: id)
+        }
         return describe(record, of: session)
     }
 

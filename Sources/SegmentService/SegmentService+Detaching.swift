@@ -183,6 +183,7 @@ extension SegmentService {
                 registry.entries[id]?.afterClosing == nil
             else { return nil }
             registry.entries[id]?.afterClosing = []
+            registry.recordFlags(of: id)  // with a semaphore that was found only now
             last = registry.entries[id]?.segment
             registry.entries[id]?.segment = nil
             return (entry.name, entry.lock, ending, registry.entries[id]?.remnant)

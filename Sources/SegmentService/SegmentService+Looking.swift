@@ -28,6 +28,7 @@ extension SegmentService {
             // A session's end that waits for the lock stays attached until then.
             if !found.isErrand { registry.entries[id]?.endedWithLook = true }
             if sawOthers { registry.entries[id]?.hadUser = true }
+            registry.recordFlags(of: id)
             if !entry.hadUser, !sawOthers {
                 registry.entries[id]?.ending = .keep
                 return true

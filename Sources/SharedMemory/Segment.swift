@@ -165,6 +165,14 @@ public struct Segment: ~Copyable, Sendable {
     public static func attach(_ key: NativeKey, mode: AccessMode = .readWrite)
         throws(SegmentError) -> Segment
     {
+        try attach(key, mode: mode, telling: nil)
+    }
+
+    /// Does the same, and tells what was found just before it is attached to; more than once where
+    /// it has to be tried again.
+    package static func attach(
+        _ key: NativeKey, mode: AccessMode, telling tell: ((Sighting) -> Void)?
+    ) throws(SegmentError) -> Segment {
         try key.requireUsable()
         let lock = SegmentLock(ofSegment: key)
         var isLocked = false
@@ -175,10 +183,10 @@ public struct Segment: ~Copyable, Sendable {
         let memory = try translate(key) { () throws(SystemCallError) -> any SegmentMemory in
             switch key.type {
             case .posix:
-                try POSIXMemory.attach(named: key.posixName, mode: mode)
+                try POSIXMemory.attach(named: key.posixName, mode: mode, telling: tell)
             case .systemV(let projectID):
                 try SystemVMemory.attach(
-                    try KeyFile.find(key.value, projectID: projectID), mode: mode)
+                    try KeyFile.find(key.value, projectID: projectID), mode: mode, telling: tell)
             case .windows:
                 throw SystemCallError(call: "OpenFileMapping", number: ENOSYS)
             }
@@ -198,10 +206,17 @@ public struct Segment: ~Copyable, Sendable {
     public static func attach(identifier: CInt, mode: AccessMode = .readWrite)
         throws(SegmentError) -> Segment
     {
+        try attach(identifier: identifier, mode: mode, telling: nil)
+    }
+
+    /// Does the same, and tells what was found just before it is attached to.
+    package static func attach(
+        identifier: CInt, mode: AccessMode, telling tell: ((Sighting) -> Void)?
+    ) throws(SegmentError) -> Segment {
         let name = SegmentName.identifier(identifier)
         do throws(SystemCallError) {
             let memory = try SystemVMemory.attach(
-                identifier: identifier, keyFile: nil, mode: mode)
+                identifier: identifier, keyFile: nil, mode: mode, telling: tell)
             return Segment(name: name, lock: nil, memory: memory)
         } catch {
             if error.number == EINVAL || error.number == EIDRM {

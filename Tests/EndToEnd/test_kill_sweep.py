@@ -9,6 +9,7 @@ $SEGMENTD_KILL_STRIDE is the step from one instant to the next: 1 for all of the
 import http.client
 import os
 import random
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from harness import kernel
-from harness.client import Api
+from harness.client import Api, Pending
 from harness.killer import Killer
 from harness.waiting import wait_until
 
@@ -334,6 +335,41 @@ def test_a_kill_at_any_instant(start_server, names, no_debris, case, kind):
     for kind in ("posix", "legacy")])
 def test_a_kill_at_any_instant_keeps_qt_waiting_for_nothing(start_server, names, peer, case, kind):
     sweep(start_server, names[kind], case, peer)
+
+
+def test_a_kill_at_any_instant_of_a_look_whose_segment_loses_its_user_then(
+        start_server, systemv, peer):
+    """The server is kept at each instant while Qt lets go, and killed afterwards."""
+    server = start_server()
+    api = Api(server.address)
+    instant, said, lost = random.randint(1, STRIDE), "kept", 0
+    while said:
+        segment = peer.segment(systemv).create(64)
+        killer = Killer(server.pid, instant, keeps=True)
+        look = Pending(server.address, "GET", systemv.href + "/data", {}, None)
+        wait_until(lambda: killer.has_said() or look.is_answered, 20)
+        said = killer.line(0.3)  # what comes after the answer counts as well
+        # Qt waits if the server has the lock just then.
+        letting_go = threading.Thread(target=segment.detach)
+        letting_go.start()
+        letting_go.join(0.3)
+        lost += systemv.exists()
+        killer.stop()
+        server.crash()
+        letting_go.join(20)
+        server = start_server.restart(server, api)
+        look.hang_up()
+        segment.destroy()  # with the lock, if Qt let go of the segment by itself
+        try:
+            wait_until(lambda: not systemv.exists(), 10, "the end of the segment")
+            wait_until(lambda: not os.path.exists(systemv.lock_file), 10, "the end of the lock")
+            assert not os.path.exists(systemv.memory_file) and not semaphore_arrays()
+        except AssertionError as problem:
+            raise AssertionError(f"after instant {instant} ({said}): {problem}") from problem
+        instant += STRIDE
+    print(f"the segment outlived Qt {lost} times")
+    assert lost > 0
+    api.close()
 
 
 @pytest.fixture

@@ -3,13 +3,14 @@ import calendar
 import http.client
 import json
 import os
+import socket
 import time
 from pathlib import Path
 
 import pytest
 
 from harness import kernel
-from harness.client import Api
+from harness.client import Api, raw
 from harness.server import Server, run
 from harness.waiting import wait_until
 
@@ -207,6 +208,93 @@ def test_a_qt_peer_keeps_the_segment_over_the_restart(crash, name, peer):
     other.attach(name)
     qt.detach()
     assert other.detach(name).json["destroyed"]
+
+
+# Looks: requests without a session
+
+class StalledLook:
+    """A download without a session that its client does not go on reading."""
+
+    def __init__(self, address, name):
+        self.connection = socket.socket()
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self.connection.connect(address)
+        self.connection.settimeout(10)
+        self.connection.sendall(raw("GET", name.href + "/data"))
+        assert self.connection.recv(100).startswith(b"HTTP/1.1 200")
+
+    def close(self):
+        self.connection.close()
+
+
+BIG = 32 << 20  # more than sockets hold
+
+
+def is_gone(name):
+    return not name.exists() and not any(map(os.path.exists, (name.memory_file, name.lock_file)))
+
+
+@pytest.mark.parametrize("count", [1, 2], ids=["first look", "two looks"])
+def test_a_segment_that_lost_its_last_user_during_a_look_goes_with_the_restart(
+        crash, name, peer, count):
+    segment = peer.segment(name).create(BIG)
+    looks = [StalledLook(crash.server.address, name) for _ in range(count)]
+    segment.detach()
+    assert name.exists(), "it is looked at"
+    crash()
+    wait_until(lambda: is_gone(name), 10)
+    segment.destroy()
+    for look in looks:
+        look.close()
+    assert crash.api.get(name.href).code == "not-found"
+
+
+def test_a_segment_that_nobody_used_is_not_destroyed_by_a_look_that_a_kill_ended(crash, name, qt):
+    owner = qt()
+    owner.segment(name).create(BIG)
+    owner.kill()
+    look = StalledLook(crash.server.address, name)
+    for _ in range(2):
+        crash()
+        assert name.exists()
+        assert crash.api.get(name.href, expect=200).json["orphaned"]
+    look.close()
+    assert crash.api.get(name.href + "/data", query={"length": 1}, expect=200).body == b"\0"
+    crash.api.delete(name.href, query={"force": "true"}, expect=204)
+
+
+def test_a_segment_whose_users_stay_outlives_a_look_that_a_kill_ended(crash, name, qt):
+    one, two = qt().segment(name).create(BIG), qt().segment(name).attach()
+    look = StalledLook(crash.server.address, name)
+    two.lock()
+    crash()
+    look.close()
+    two.write(b"here").unlock()
+    assert one.read(0, 4) == b"here"
+    two.detach()
+    two.destroy()
+    assert name.exists()
+    session = crash.api.session()
+    session.attach(name)
+    one.detach()
+    assert session.detach(name).json["destroyed"]
+    one.destroy()
+
+
+def test_a_look_that_became_an_attachment_is_one_after_the_restart(crash, name, peer):
+    segment = peer.segment(name).create(BIG)
+    look = StalledLook(crash.server.address, name)
+    session = crash.api.session()
+    session.attach(name, on_last_detach="keep")
+    segment.detach()
+    segment.destroy()
+    crash()
+    look.close()
+    assert session.attachment(name).json["on_last_detach"] == "keep"
+    crash()
+    assert not session.detach(name).json["destroyed"]
+    assert name.exists()
+    crash.api.delete(name.href, expect=204)
 
 
 # Locks

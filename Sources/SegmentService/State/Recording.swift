@@ -32,7 +32,7 @@ extension Registry {
     /// Records what becomes of a segment when its attachments are gone, and whose its lock is.
     func recordFlags(of id: EntryID) {
         guard let state, let entry = entries[id] else { return }
-        state.setFlags(entry.ending, entry.lock, of: entry.slot)
+        state.setFlags(entry.recordedEnding, entry.lock, isLook: entry.isLook, of: entry.slot)
     }
 }
 
@@ -106,6 +106,26 @@ extension SegmentService {
         return prepared.slot
     }
 
+    /// Records a segment that is about to be looked at, so that a successor destroys it if it loses its
+    /// last user meanwhile and this server is killed; where there is no room, it is looked at all the
+    /// same.
+    ///
+    /// - Parameters:
+    ///   - name: What it is called.
+    ///   - sighting: How it was found.
+    /// - Returns: Where, and the number that it has there.
+    func noteLook(_ name: SegmentName, _ sighting: Sighting) -> (slot: StateSlot, serial: UInt64) {
+        guard let state else { return (.none, 0) }
+        var record = SegmentState(
+            serial: state.nextSerial(), identity: sighting.identity, keyFile: sighting.keyFile,
+            byteCount: sighting.byteCount, wasCreatedHere: false, name: name)
+        record.ending = sighting.isUsed ? .destroy : .keep
+        record.isLook = true
+        guard let prepared = try? state.prepare(record) else { return (.none, 0) }
+        state.commit(prepared)
+        return (prepared.slot, record.serial)
+    }
+
     /// Records the name of a segment that was first reached by another.
     func recordName(of id: EntryID) {
         guard let state, let entry = registry.withLock({ $0.entries[id]?.outline }),
@@ -142,6 +162,12 @@ extension SegmentService {
             if goesOn { self.scheduleBeat() }
         }
     }
+}
+
+extension Entry {
+    /// What becomes of the segment if this server is killed: one that nobody used is not destroyed by
+    /// being looked at.
+    fileprivate var recordedEnding: LastDetach { isLook && !hadUser ? .keep : ending }
 }
 
 extension SegmentState {

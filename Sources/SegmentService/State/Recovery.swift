@@ -52,7 +52,9 @@ extension SegmentService {
             scheduleExpiry(of: id, at: session.expiresAt)
         }
         // What expired or was let go meanwhile takes its segments with it, if they are nobody's.
-        for (id, lock) in unused { takeDownWhenPossible(id, lock, because: .sessionEnded) }
+        for (id, lock, isLook) in unused {
+            takeDownWhenPossible(id, lock, because: isLook ? .peeked : .sessionEnded)
+        }
         for (id, process) in recovery.processes { bind(id, to: process) }
         for id in recovery.bereft { endBound(id) }
         for (id, session) in recovery.sessions where session.hasExpired(now) {
@@ -97,13 +99,22 @@ struct Recovery {
             + image.segments.filter { !attached.contains($0.1.serial) }
         var identities: Set<SegmentIdentity> = []
         for (slot, segment) in inOrder {
+            let isLook = segment.isLook && !attached.contains(segment.serial)
+            // A look at what nobody used is over, and that is all.
+            guard !isLook || segment.ending == .destroy else {
+                state.release(slot, .segment)
+                continue
+            }
             guard entries[segment.serial] == nil, !identities.contains(segment.identity) else {
                 state.release(slot, .segment)
                 continue
             }
             do throws(SegmentError) {
                 let shared = SharedSegment(try Self.reattach(segment))
-                entries[segment.serial] = Entry(segment, shared, slot)
+                var entry = Entry(segment, shared, slot)
+                entry.isLook = isLook
+                entry.endedWithLook = isLook
+                entries[segment.serial] = entry
                 identities.insert(segment.identity)
                 if !shared.segment.hasItsName { nameless.insert(segment.serial) }
             } catch {
@@ -112,7 +123,7 @@ struct Recovery {
                         keyFile: segment.keyFile, semaphore: segment.semaphore)
                 }
                 state.release(slot, .segment)
-                report.lostSegments.append(error.description)
+                if !isLook { report.lostSegments.append(error.description) }
             }
         }
     }
@@ -210,7 +221,7 @@ struct Recovery {
         for (slot, segment) in image.segments {
             guard let entry = entries[segment.serial], entry.slot == slot, let lock = entry.lock
             else { continue }
-            lock.finishCreation()
+            if !entry.isLook { lock.finishCreation() }
             guard let holder = segment.holder else { continue }
             guard sessions[holder.session]?.attachments[entry.address] != nil,
                 lock.resume(after: former)
@@ -266,13 +277,13 @@ extension Registry {
     /// Takes over what a recovery found.
     ///
     /// - Returns: The entries that no session is attached to.
-    fileprivate mutating func adopt(_ recovery: Recovery) -> [(EntryID, SegmentLock?)] {
+    fileprivate mutating func adopt(_ recovery: Recovery) -> [(EntryID, SegmentLock?, isLook: Bool)] {
         sessions = recovery.sessions
         for (slot, segment) in recovery.made {
             creations.note(segment.key, segment.byteCount, slot)
         }
         var ids: [UInt64: EntryID] = [:]
-        var unused: [(EntryID, SegmentLock?)] = []
+        var unused: [(EntryID, SegmentLock?, isLook: Bool)] = []
         // Those without their name first: the address leads to the other one.
         let serials = recovery.entries.keys.sorted()
         let nameless = serials.filter { recovery.nameless.contains($0) }
@@ -281,7 +292,7 @@ extension Registry {
             let id = insert(entry)
             ids[serial] = id
             if recovery.nameless.contains(serial) { supersede(id) }
-            if entry.sessionCount == 0 { unused.append((id, entry.lock)) }
+            if entry.sessionCount == 0 { unused.append((id, entry.lock, entry.isLook)) }
             if let holder = recovery.holders[serial] { entries[id]?.queue.phase = .held(holder) }
         }
         for (session, serial, record) in recovery.attachments {

@@ -98,7 +98,7 @@ extension AttachmentState {
     }
 }
 
-/// A segment that sessions are attached to, as it is recorded.
+/// A segment that sessions are attached to or that is looked at, as it is recorded.
 struct SegmentState: StateRecord {
     static let kind = StateKind.segment
     static let flagsWord = 8
@@ -114,6 +114,8 @@ struct SegmentState: StateRecord {
     var name: SegmentName
     var ending = LastDetach.destroy
     var isLockMadeHere = false
+    /// Whether no session was attached to it, only looks were taken.
+    var isLook = false
     /// The kernel's number for its System V semaphore.
     var semaphore: Int32?
     var holder: LockHolder?
@@ -130,7 +132,7 @@ struct SegmentState: StateRecord {
         let facts = kind | (wasCreatedHere ? 2 : 0) | (keyFile != nil ? 4 : 0)
         return [
             0, serial, first, second, keyFile?.device ?? 0, keyFile?.inode ?? 0, UInt64(byteCount),
-            facts, Self.flags(ending, isLockMadeHere), holder?.token ?? 0,
+            facts, Self.flags(ending, isLockMadeHere, isLook: isLook), holder?.token ?? 0,
             holder?.session.words.high ?? 0, holder?.session.words.low ?? 0,
             UInt64(bitPattern: holder?.acquiredAt.seconds ?? 0),
             UInt64(holder?.acquiredAt.nanoseconds ?? 0), Self.word(semaphore), text.word,
@@ -145,8 +147,8 @@ struct SegmentState: StateRecord {
         word >> 32 == 1 ? Int32(truncatingIfNeeded: word) : nil
     }
 
-    static func flags(_ ending: LastDetach, _ isLockMadeHere: Bool) -> UInt64 {
-        (ending == .keep ? 1 : 0) | (isLockMadeHere ? 2 : 0)
+    static func flags(_ ending: LastDetach, _ isLockMadeHere: Bool, isLook: Bool) -> UInt64 {
+        (ending == .keep ? 1 : 0) | (isLockMadeHere ? 2 : 0) | (isLook ? 4 : 0)
     }
 }
 
@@ -154,7 +156,7 @@ extension SegmentState {
     init?(words: ArraySlice<UInt64>, text: String?) {
         let words = Array(words)
         let facts = words[7]
-        guard facts < 8, words[Self.flagsWord] < 4, let byteCount = Int(exactly: words[6]),
+        guard facts < 8, words[Self.flagsWord] < 8, let byteCount = Int(exactly: words[6]),
             let text, let name = SegmentName(stateText: text)
         else { return nil }
         if facts & 1 == 0 {
@@ -171,6 +173,7 @@ extension SegmentState {
         self.name = name
         ending = words[Self.flagsWord] & 1 != 0 ? .keep : .destroy
         isLockMadeHere = words[Self.flagsWord] & 2 != 0
+        isLook = words[Self.flagsWord] & 4 != 0
         semaphore = Self.semaphore(words[Self.semaphoreWord])
         let token = words[Self.tokenWord]
         if token != 0, let nanoseconds = Int64(exactly: words[13]), nanoseconds < 1_000_000_000 {

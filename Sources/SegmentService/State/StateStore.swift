@@ -283,10 +283,12 @@ public final class StateStore: Sendable {
     func nextSerial() -> UInt64 { lastSerial.add(1, ordering: .relaxed).newValue }
 
     /// Notes what becomes of a segment without attachments, and what is known of its lock.
-    func setFlags(_ ending: LastDetach, _ lock: SegmentLock?, of segment: StateSlot) {
+    func setFlags(
+        _ ending: LastDetach, _ lock: SegmentLock?, isLook: Bool = false, of segment: StateSlot
+    ) {
         guard segment != .none else { return }
         let index = segment.index(.segment)
-        let flags = SegmentState.flags(ending, lock?.isMadeHere ?? false)
+        let flags = SegmentState.flags(ending, lock?.isMadeHere ?? false, isLook: isLook)
         check(file.store(flags, at: index + SegmentState.flagsWord))
         guard let semaphore = lock?.semaphoreIdentifier else { return }
         check(file.store(SegmentState.word(semaphore), at: index + SegmentState.semaphoreWord))

@@ -46,12 +46,17 @@ final class POSIXMemory: SegmentMemory {
     ///
     /// A file without a byte is one that its creator has not sized yet, or one that was
     /// truncated; the first passes within moments.
-    static func attach(named name: String, mode: AccessMode) throws(SystemCallError) -> POSIXMemory
-    {
+    static func attach(
+        named name: String, mode: AccessMode, telling tell: ((Sighting) -> Void)?
+    ) throws(SystemCallError) -> POSIXMemory {
         for _ in 0..<100 {
             let file = try SharedMemoryFile.open(named: name, mode: mode)
             let byteCount = try file.descriptor.status().byteCount
             if byteCount > 0 {
+                tell?(
+                    Sighting(
+                        identity: .file(file.identity), keyFile: nil, byteCount: byteCount,
+                        isUsed: file.useByOthers() == .used))
                 let mapping = try Mapping(of: file.descriptor, byteCount: byteCount, mode: mode)
                 return POSIXMemory(file: file, mapping: mapping, mode: mode)
             }
@@ -82,7 +87,7 @@ final class POSIXMemory: SegmentMemory {
     static func reattach(named name: String, identity: FileIdentity, mode: AccessMode)
         throws(SystemCallError) -> POSIXMemory
     {
-        let memory = try attach(named: name, mode: mode)
+        let memory = try attach(named: name, mode: mode, telling: nil)
         guard memory.file.identity == identity else {
             throw SystemCallError(call: "open", number: ENOENT)
         }

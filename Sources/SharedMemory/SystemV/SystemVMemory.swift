@@ -43,15 +43,16 @@ final class SystemVMemory: SegmentMemory {
     }
 
     /// Attaches to the segment that has the key of a file now.
-    static func attach(_ keyFile: KeyFile, mode: AccessMode) throws(SystemCallError)
-        -> SystemVMemory
-    {
+    static func attach(
+        _ keyFile: KeyFile, mode: AccessMode, telling tell: ((Sighting) -> Void)?
+    ) throws(SystemCallError) -> SystemVMemory {
         // The segment may be removed between two of these calls; then the key has another one, or
         // none, and the next try tells.
         for _ in 0..<100 {
             let identifier = try systemCall("shmget") { shmget(keyFile.key, 0, 0) }
             do throws(SystemCallError) {
-                let memory = try attach(identifier: identifier, keyFile: keyFile, mode: mode)
+                let memory = try attach(
+                    identifier: identifier, keyFile: keyFile, mode: mode, telling: tell)
                 if !(try memory.status().isMarkedForRemoval) { return memory }
             } catch {
                 guard error.number == EIDRM || error.number == EINVAL else { throw error }
@@ -61,11 +62,22 @@ final class SystemVMemory: SegmentMemory {
     }
 
     /// Attaches to a segment by the kernel's number for it.
-    static func attach(identifier: CInt, keyFile: KeyFile?, mode: AccessMode)
-        throws(SystemCallError) -> SystemVMemory
-    {
-        let byteCount = try SystemVStatus(of: identifier).byteCount
-        let mapping = try Mapping(ofSegment: identifier, byteCount: byteCount, mode: mode)
+    ///
+    /// - Parameters:
+    ///   - identifier: The number.
+    ///   - keyFile: The file that made its key.
+    ///   - mode: What this holder may do.
+    ///   - tell: Told of it just before.
+    static func attach(
+        identifier: CInt, keyFile: KeyFile?, mode: AccessMode, telling tell: ((Sighting) -> Void)?
+    ) throws(SystemCallError) -> SystemVMemory {
+        let status = try SystemVStatus(of: identifier)
+        tell?(
+            Sighting(
+                identity: .systemV(identifier: identifier, key: keyFile?.key ?? status.key),
+                keyFile: keyFile?.identity, byteCount: status.byteCount,
+                isUsed: status.attachCount > 0))
+        let mapping = try Mapping(ofSegment: identifier, byteCount: status.byteCount, mode: mode)
         return SystemVMemory(
             identifier: identifier, keyFile: keyFile, mapping: mapping, mode: mode)
     }
@@ -74,7 +86,8 @@ final class SystemVMemory: SegmentMemory {
     static func reattach(
         identifier: CInt, key: key_t, keyFile: KeyFile?, mode: AccessMode
     ) throws(SystemCallError) -> SystemVMemory {
-        let memory = try attach(identifier: identifier, keyFile: keyFile, mode: mode)
+        let memory = try attach(
+            identifier: identifier, keyFile: keyFile, mode: mode, telling: nil)
         let status = try memory.status()
         // The key goes with the name.
         guard status.key == key || status.isMarkedForRemoval else {

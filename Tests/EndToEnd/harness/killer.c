@@ -1,6 +1,6 @@
 // killer PID N: kills a process as it is about to make its N-th system call, counted over all of its
 // threads from now on. Says "ready" once it watches, and then what it did. Ends when its standard
-// input does.
+// input does. With a third argument it keeps the process there instead, and kills it in the end.
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <errno.h>
@@ -34,9 +34,10 @@ static void seize_all(pid_t process) {
 static void on_child(int number) { (void)number; }
 
 int main(int count, char **arguments) {
-    if (count != 3) return 1;
+    if (count != 3 && count != 4) return 1;
     pid_t process = atoi(arguments[1]);
     long left = atol(arguments[2]);
+    int keeps = count == 4, is_kept = 0;
 
     sigset_t blocked, former;
     sigemptyset(&blocked);
@@ -53,8 +54,9 @@ int main(int count, char **arguments) {
         if (thread == -1 && errno == ECHILD) return 0;
         if (thread <= 0) {
             struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
-            if (ppoll(&input, 1, NULL, &former) == 1) return 0;  // which lets the process go on
-            continue;
+            if (ppoll(&input, 1, NULL, &former) != 1) continue;
+            if (is_kept) kill(process, SIGKILL);
+            return 0;  // which lets the process go on
         }
         if (!WIFSTOPPED(status)) continue;
         int number = WSTOPSIG(status), event = status >> 16;
@@ -62,9 +64,10 @@ int main(int count, char **arguments) {
             struct ptrace_syscall_info info = {0};
             ptrace(PTRACE_GET_SYSCALL_INFO, thread, sizeof info, &info);
             if (info.op == PTRACE_SYSCALL_INFO_ENTRY && --left == 0) {
-                printf("killed before %llu\n", (unsigned long long)info.entry.nr);
+                printf("%s before %llu\n", keeps ? "kept" : "killed", (unsigned long long)info.entry.nr);
                 fflush(stdout);
-                kill(process, SIGKILL);
+                is_kept = keeps;
+                if (!keeps) kill(process, SIGKILL);
                 continue;
             }
         }

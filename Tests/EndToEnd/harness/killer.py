@@ -20,16 +20,22 @@ def program():
 
 
 class Killer:
-    """Kills a process as it is about to make its N-th system call from now on."""
+    """Kills a process as it is about to make its N-th system call from now on.
 
-    def __init__(self, pid, count):
+    One that keeps leaves the thread that makes it there, and kills the process when it stops."""
+
+    def __init__(self, pid, count, keeps=False):
         self.process = subprocess.Popen(
-            [program(), str(pid), str(count)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            [program(), str(pid), str(count), *(["keep"] if keeps else [])],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
         assert self.line(DEADLINE) == "ready", "cannot trace the server"
 
+    def has_said(self, deadline=0):
+        """Whether there is a line to read."""
+        return bool(select.select([self.process.stdout], [], [], deadline)[0])
+
     def line(self, deadline):
-        ready, _, _ = select.select([self.process.stdout], [], [], deadline)
-        return self.process.stdout.readline().decode().strip() if ready else None
+        return self.process.stdout.readline().decode().strip() if self.has_said(deadline) else None
 
     def stop(self):
         """Watch no longer; what was killed, if anything."""
