@@ -287,7 +287,6 @@ def test_a_look_that_became_an_attachment_is_one_after_the_restart(crash, name, 
     session = crash.api.session()
     session.attach(name, on_last_detach="keep")
     segment.detach()
-    segment.destroy()
     crash()
     look.close()
     assert session.attachment(name).json["on_last_detach"] == "keep"
@@ -295,6 +294,7 @@ def test_a_look_that_became_an_attachment_is_one_after_the_restart(crash, name, 
     assert not session.detach(name).json["destroyed"]
     assert name.exists()
     crash.api.delete(name.href, expect=204)
+    segment.destroy()
 
 
 # Locks
