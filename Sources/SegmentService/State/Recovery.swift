@@ -111,7 +111,7 @@ struct Recovery {
             }
             do throws(SegmentError) {
                 let shared = SharedSegment(try Self.reattach(segment))
-                var entry = Entry(segment, shared, slot)
+                let entry = Entry(segment, shared, slot)
                 entry.isLook = isLook
                 entry.endedWithLook = isLook
                 entries[segment.serial] = entry
