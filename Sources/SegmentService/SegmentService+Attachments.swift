@@ -336,12 +336,8 @@ extension SegmentService {
         }
     }
 
-    /// Attaches to a segment by its name, for writing too if the kernel lets us.
-    ///
-    /// - Parameters:
-    ///   - name: The segment.
-    ///   - mode: What it must be had for at least.
-    ///   - tell: Told what was found, just before it is attached to.
+    /// Attaches to a segment by its name, for writing too if the kernel lets us; `tell` is told what was
+    /// found just before.
     func opened(
         _ name: SegmentName, _ mode: AccessMode, telling tell: ((Sighting) -> Void)? = nil
     ) throws(ServiceError) -> SharedSegment {

@@ -277,7 +277,8 @@ extension Registry {
     /// Takes over what a recovery found.
     ///
     /// - Returns: The entries that no session is attached to.
-    fileprivate mutating func adopt(_ recovery: Recovery) -> [(EntryID, SegmentLock?, isLook: Bool)] {
+    fileprivate mutating func adopt(_ recovery: Recovery) -> [(EntryID, SegmentLock?, isLook: Bool)]
+    {
         sessions = recovery.sessions
         for (slot, segment) in recovery.made {
             creations.note(segment.key, segment.byteCount, slot)

@@ -61,13 +61,7 @@ final class SystemVMemory: SegmentMemory {
         throw SystemCallError(call: "shmat", number: EIDRM)
     }
 
-    /// Attaches to a segment by the kernel's number for it.
-    ///
-    /// - Parameters:
-    ///   - identifier: The number.
-    ///   - keyFile: The file that made its key.
-    ///   - mode: What this holder may do.
-    ///   - tell: Told of it just before.
+    /// Attaches to a segment by the kernel's number for it; `tell` is told of it just before.
     static func attach(
         identifier: CInt, keyFile: KeyFile?, mode: AccessMode, telling tell: ((Sighting) -> Void)?
     ) throws(SystemCallError) -> SystemVMemory {
