@@ -54,7 +54,7 @@ let package = Package(
             dependencies: ["SharedMemory", "CSharedMemory"],
             swiftSettings: strict
         ),
-        .target(name: "COpenAPI"),
+        .target(name: "COpenAPI"),  // openapi.yaml, to be served
         .target(
             name: "SegmentAPI",
             dependencies: ["SegmentService", "SharedMemory", "MicroHTTP", "COpenAPI"],

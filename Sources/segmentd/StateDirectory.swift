@@ -121,6 +121,6 @@ struct StateDirectory: ~Copyable {
     }
 
     private static func inUse(_ path: String) -> StartError {
-        .failure("another server uses the state directory \(path)")
+        .failure("another server uses the state directory \(path); --state-dir names another")
     }
 }
