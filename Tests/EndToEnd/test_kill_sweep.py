@@ -20,6 +20,7 @@ from harness import kernel
 from harness.client import Api, Pending
 from harness.killer import Killer
 from harness.waiting import wait_until
+from harness.watch import Watch, promptly
 
 STRIDE = int(os.environ.get("SEGMENTD_KILL_STRIDE", "3"))
 KINDS = ("posix", "systemv", "legacy")
@@ -292,7 +293,7 @@ def kill_during(start_server, server, name, case, instant, peer=None):
         server = server.restart()
         start_server.started.append(server)
         api.address = server.address
-        api.get("/livez", expect=200)
+        promptly(lambda: api.get("/livez", expect=200))
         TOTAL["slowest"] = max(TOTAL["slowest"], time.monotonic() - began)
         TOTAL["kills"] += 1
 
@@ -392,12 +393,14 @@ def test_a_kill_at_any_instant_of_a_creation_that_fails(start_server, names, kin
 def sweep(start_server, name, case, peer=None, stride=STRIDE, arguments=()):
     """Kill at one instant after the other, until the request is through."""
     server = start_server(*arguments)
+    watch = Watch(server)
     instant = random.randint(1, stride)
     while True:
         was_killed, server = kill_during(start_server, server, name, case, instant, peer)
         wait_until(lambda: not name.exists() and not os.path.exists(name.lock_file), 10,
                    "the end of the segment with its sessions")
         wait_until(lambda: not os.path.exists(name.memory_file), 10)
+        assert watch.is_clean(server), f"after instant {instant}"
         if not was_killed:
             break
         instant += stride

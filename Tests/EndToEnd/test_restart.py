@@ -13,6 +13,7 @@ from harness import kernel
 from harness.client import Api, raw
 from harness.server import Server, run
 from harness.waiting import wait_until
+from harness.watch import Watch, promptly
 
 
 @pytest.fixture
@@ -587,6 +588,7 @@ def fill(server):
 
 def test_state_that_cannot_be_written_is_a_refusal_and_nothing_else(start_server, posix):
     server = start_server(wrapper=SMALL_SHM, state="/dev/shm/state")
+    watch = Watch(server)
     api = Api(server.address)
     first = api.session()
     first.create(posix, 4096)
@@ -602,12 +604,13 @@ def test_state_that_cannot_be_written_is_a_refusal_and_nothing_else(start_server
     first.write(posix, b"goes on", offset=0)
     first.lock(posix)
     first.unlock(posix)
-    api.get("/livez", expect=200)
+    assert watch.is_prompt()
     os.unlink(filler)
     api.session(name="n" * 128).end()
     assert first.detach(posix).json["destroyed"]
     api.end_sessions()
     api.close()
+    assert watch.is_clean()
 
 
 def test_a_server_starts_on_a_full_shm_and_records_when_there_is_room(start_server, posix):
@@ -616,17 +619,20 @@ def test_a_server_starts_on_a_full_shm_and_records_when_there_is_room(start_serv
         'touch /dev/shm/state/lock && { head -c 1m /dev/zero >/dev/shm/big; exec "$@"; }'
     server = start_server(wrapper=("unshare", "--mount", "sh", "-c", full, "sh"),
                           state="/dev/shm/state")
+    watch = Watch(server)
     api = Api(server.address)
     assert api.post("/v1/sessions", expect=507).code == "out-of-resources"
     api.delete("/v1/segments/posix:%2Fbig", expect=204)
     api.session().end()
     api.sessions.clear()
     api.close()
+    assert watch.is_clean()
 
 
 def test_a_state_file_that_is_cut_off_under_the_server_costs_the_record_and_not_the_server(
         start_server, posix):
     server = start_server()
+    watch = Watch(server)
     api = Api(server.address)
     session = api.session()
     session.create(posix)
@@ -637,10 +643,12 @@ def test_a_state_file_that_is_cut_off_under_the_server_costs_the_record_and_not_
         session.write(posix, b"goes on", offset=0)
         api.get(session.href, expect=200)
     assert api.post("/v1/sessions", expect=507).code == "out-of-resources"
+    assert watch.is_prompt()
     session.unlock(posix)
     assert session.detach(posix).json["destroyed"]
     api.end_sessions()
     api.close()
+    assert watch.is_clean()
 
 
 # Scale

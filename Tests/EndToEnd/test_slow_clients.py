@@ -3,7 +3,6 @@
 After each: others are answered within a second, and nothing is left of those who were there.
 """
 import os
-import re
 import resource
 import shutil
 import socket
@@ -17,56 +16,9 @@ import pytest
 from harness.client import Api, Stream, connect, raw
 from harness.server import program
 from harness.waiting import stays, wait_until
+from harness.watch import Watch
 
 NOBODY = 65534
-
-
-class Watch:
-    """What a server has open while nobody uses it, and how soon it answers."""
-
-    def __init__(self, server):
-        self.server = server
-        self.is_prompt()  # opens what is opened once
-        wait_until(lambda: self.count() == 0, 10, "a quiet start")
-        self.descriptors, self.threads = server.descriptors(), server.threads()
-
-    def count(self):
-        """Connections that are open."""
-        sockets = 0
-        for name in os.listdir(f"/proc/{self.server.pid}/fd"):
-            try:
-                target = os.readlink(f"/proc/{self.server.pid}/fd/{name}")
-            except FileNotFoundError:
-                continue
-            inode = re.fullmatch(r"socket:\[(\d+)\]", target)
-            sockets += bool(inode) and inode[1] in established()
-        return sockets
-
-    def is_prompt(self, **how):
-        """Whether a new client is answered within a second; the best of three on a busy machine."""
-        spans = []
-        for _ in range(3):
-            started = time.monotonic()
-            api = Api(self.server.address)
-            assert api.get("/livez", **how).status == 200
-            api.close()
-            spans.append(time.monotonic() - started)
-        return min(spans) < 1
-
-    def is_clean(self):
-        wait_until(lambda: self.server.descriptors() <= self.descriptors, 15,
-                   f"the end of {self.server.descriptors() - self.descriptors} descriptors")
-        wait_until(lambda: self.server.threads() <= self.threads, 15, "the end of threads")
-        return self.is_prompt() and self.server.is_running
-
-
-def established():
-    """The inodes of TCP connections that are not closed."""
-    inodes = set()
-    for path in ("/proc/net/tcp", "/proc/net/tcp6"):
-        with open(path, encoding="ascii") as file:
-            inodes |= {line.split()[9] for line in list(file)[1:] if line.split()[3] != "0A"}
-    return inodes
 
 
 def vanish(connection, abruptly):
