@@ -6,6 +6,7 @@ import pytest
 from harness.client import Api, Pending, connect, exchange, raw
 from harness.server import run
 from harness.waiting import wait_until
+from harness.watch import Watch
 
 MIB = 1 << 20
 
@@ -13,7 +14,10 @@ MIB = 1 << 20
 @pytest.fixture
 def small(start_server):
     """A server with room for four million bytes."""
-    return start_server("--max-body-memory", str(4 * MIB))
+    server = start_server("--max-body-memory", str(4 * MIB))
+    watch = Watch(server)
+    yield server
+    assert watch.is_clean()
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from harness import kernel
 from harness.client import Api, exchange, raw
 from harness.waiting import wait_until
+from harness.watch import Watch, promptly
 
 # A server whose root has none of root's powers.
 POWERLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs")
@@ -119,31 +120,42 @@ def test_what_the_kernel_refuses_is_permission_denied(start_server, posix, no_de
 
 
 def test_a_full_shm_is_out_of_resources(start_server, posix):
-    api = Api(start_server(wrapper=with_small_shm("256k")).address)
+    server = start_server(wrapper=with_small_shm("256k"))
+    watch = Watch(server)
+    api = Api(server.address)
     session = api.session()
-    refused(session.create(posix, 1 << 20, expect=None), 507, "out-of-resources", "OutOfResources")
+    refused(promptly(lambda: session.create(posix, 1 << 20, expect=None)), 507, "out-of-resources",
+            "OutOfResources")
     assert api.segment_ids() == [], "what was begun is gone"
     session.create(posix, 4096)
     session.write(posix, b"goes on", offset=0)
     api.end_sessions()
+    api.close()
+    assert watch.is_clean()
 
 
 def test_a_shm_that_fills_up_under_a_sparse_segment_breaks_nothing(start_server, posix, stem):
     """A segment that another made without reserving its memory."""
     server = start_server(wrapper=with_small_shm("256k"))
+    watch = Watch(server)
     api = Api(server.address)
     root = f"/proc/{server.pid}/root/dev/shm"
     with open(f"{root}/{stem}", "wb") as file:
         file.truncate(1 << 20)
     session = api.session()
     session.attach(posix)
-    answer = session.write(posix, b"x" * (1 << 20), expect=None)
+    answer = promptly(lambda: session.write(posix, b"x" * (1 << 20), expect=None))
     refused(answer, 507, "out-of-resources", "OutOfResources")
-    api.get("/livez", expect=200)
+    assert watch.is_prompt()
     api.end_sessions()
+    api.close()
+    assert watch.is_clean()
 
 
-def test_the_kernel_s_limit_of_segments_is_out_of_resources(api, systemv):
+def test_the_kernel_s_limit_of_segments_is_out_of_resources(start_server, systemv):
+    server = start_server()
+    watch = Watch(server)
+    api = Api(server.address)
     limit = "/proc/sys/kernel/shmmni"
     with open(limit, encoding="ascii") as file:
         before = file.read()
@@ -151,12 +163,15 @@ def test_the_kernel_s_limit_of_segments_is_out_of_resources(api, systemv):
     try:
         with open(limit, "w", encoding="ascii") as file:
             file.write("1")
-        answer = api.session().create(systemv, expect=None)
+        answer = promptly(lambda: api.session().create(systemv, expect=None))
         refused(answer, 507, "out-of-resources", "OutOfResources")
     finally:
         with open(limit, "w", encoding="ascii") as file:
             file.write(before)
         kernel.remove_shared_memory(held)
+    api.end_sessions()
+    api.close()
+    assert watch.is_clean()
 
 
 # Attachments and locks
