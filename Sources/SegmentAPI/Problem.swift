@@ -43,7 +43,8 @@ struct Problem: Error {
 
     static let noSuchPath = Problem(
         404, "not-found", "No such path",
-        "There is nothing at this path; /openapi.yaml lists what there is.")
+        "There is nothing at this path; /openapi.yaml lists what there is. "
+            + "A slash in a segment's name is written %2F.")
 
     static func methodNotAllowed(_ method: String, allowed: [String]) -> Problem {
         var problem = Problem(
