@@ -145,11 +145,7 @@ extension Exchange {
         takeReady() ?? answering.withLock { $0.take(leaving: .taken) }
     }
 
-    private func takeReady() -> Response? {
-        guard let response = ready else { return nil }
-        ready = nil
-        return response
-    }
+    private func takeReady() -> Response? { ready.take() }
 
     private func queueGiven() -> MHD_Result {
         guard let response = takeGiven() else { return fail() }
@@ -297,7 +293,8 @@ extension Exchange {
             state.isSuspended = false
             return state.take(leaving: .impossible)
         }
-        let unsent = takeReady() ?? given
+        // What has a status was queued.
+        let unsent = status == nil ? takeReady() ?? given : given
         loseHope()?()
         unsent?.settle(delivered: false)
         let isDelivered =

@@ -106,12 +106,28 @@ public final class Exchange: @unchecked Sendable {
         set { keepsake = newValue }
     }
 
+    /// What the handler keeps with the connection, from one request to the next.
+    ///
+    /// For the methods of ``Handler`` only, which all run on the loop thread.
+    public var visitor: (any AnyObject & Sendable)? {
+        get { link.visitor }
+        set { link.visitor = newValue }
+    }
+
+    /// Lends the bytes behind the question mark, as they were sent, or none if there is none.
+    @inlinable
+    public func withQuery<Result, Failure: Error>(
+        _ body: (Span<UInt8>?) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        try target.withQuery(body)
+    }
+
     /// Copies the first value of a header.
     ///
     /// - Parameter name: In any case.
     /// - Returns: The value, or nil if the header was not sent.
     public func header(_ name: HeaderName) -> String? {
-        guard let value = unsafe firstValue(of: name) else { return nil }
+        guard let value = unsafe find(name).value else { return nil }
         return unsafe String(decoding: value, as: UTF8.self)
     }
 
@@ -119,22 +135,24 @@ public final class Exchange: @unchecked Sendable {
     ///
     /// - Parameters:
     ///   - name: In any case.
-    ///   - body: Looks at the bytes.
+    ///   - body: Looks at the bytes; it is told whether the header was sent more than once.
     /// - Returns: What `body` returns.
     /// - Throws: What `body` throws.
     @inlinable
     public func withHeader<Result, Failure: Error>(
-        _ name: HeaderName, _ body: (Span<UInt8>?) throws(Failure) -> Result
+        _ name: HeaderName, _ body: (Span<UInt8>?, _ isRepeated: Bool) throws(Failure) -> Result
     ) throws(Failure) -> Result {
-        guard let value = unsafe firstValue(of: name) else { return try body(nil) }
-        return try body(unsafe Span(_bytes: value.bytes))
+        let (found, isRepeated) = unsafe find(name)
+        guard let value = unsafe found else { return try body(nil, isRepeated) }
+        return try body(unsafe Span(_bytes: value.bytes), isRepeated)
     }
 
-    /// Where the first value of a header lies, for as long as the headers may be read.
+    /// Where the first value of a header lies, for as long as the headers may be read, and whether
+    /// there are more.
     @usableFromInline
-    func firstValue(of name: HeaderName) -> UnsafeRawBufferPointer? {
+    func find(_ name: HeaderName) -> (value: UnsafeRawBufferPointer?, isRepeated: Bool) {
         requireReadableHeaders()
-        return unsafe link.headers.first(name)
+        return unsafe link.headers.find(name)
     }
 
     /// How often a header was sent.

@@ -45,13 +45,15 @@ final class HeaderList {
         capacity *= 2
     }
 
-    /// The bytes of the first header of a name, or nil if there is none.
-    func first(_ name: HeaderName) -> UnsafeRawBufferPointer? {
-        guard bits & name.mark.bit != 0 else { return nil }
+    /// The bytes of the first header of a name, or nil if there is none, and whether there are more.
+    func find(_ name: HeaderName) -> (value: UnsafeRawBufferPointer?, isRepeated: Bool) {
+        guard bits & name.mark.bit != 0 else { return (nil, false) }
+        var value: UnsafeRawBufferPointer?
         for index in 0..<count where unsafe base[index].isNamed(name) {
-            return unsafe base[index].value
+            if unsafe value != nil { return unsafe (value, true) }
+            unsafe value = base[index].value
         }
-        return nil
+        return unsafe (value, false)
     }
 
     /// How many headers of a name there are.

@@ -14,6 +14,8 @@ final class Link: @unchecked Sendable {
 
     /// The headers of the request.
     let headers = HeaderList()
+    /// What the handler keeps with it.
+    var visitor: (any AnyObject & Sendable)?
     /// Where the loop keeps it.
     var index = 0
     /// When to give up on the client, in nanoseconds of the monotonic clock.

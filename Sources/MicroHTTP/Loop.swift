@@ -5,6 +5,7 @@ internal import Synchronization
 /// One thread that serves connections, and what it waits for.
 ///
 /// libmicrohttpd is called on this thread only. Other threads put a note into the mailbox and ring.
+@safe
 final class Loop: @unchecked Sendable {
     // Sendable: the constants are, and so is the mailbox behind its lock. Every variable is touched
     // on the loop thread only, or before that thread starts and after it was joined.
@@ -42,6 +43,9 @@ final class Loop: @unchecked Sendable {
     private let thread = Atomic<UInt>(0)
     private let epoll: FileDescriptor
     private let bell: FileDescriptor
+    /// Where the kernel puts what has happened.
+    private let events = UnsafeMutablePointer<cmicrohttpd_event>.allocate(
+        capacity: cmicrohttpd_event_capacity)
 
     private var daemons: [Daemon] = []
     private var reception: Reception?
@@ -90,6 +94,8 @@ final class Loop: @unchecked Sendable {
         let seconds = UInt64(byteCount / max(configuration.minimumRate, 1))
         return requestNanoseconds &+ min(seconds, 1 << 32) * 1_000_000_000
     }
+
+    deinit { unsafe events.deallocate() }
 
     // MARK: From any thread
 
@@ -192,16 +198,11 @@ final class Loop: @unchecked Sendable {
             atMost(deadline > now ? Int(min((deadline - now) / 1_000_000 + 1, 1000)) : 0)
         }
         if mailbox.withLock({ $0.hasNews }) { milliseconds = 0 }
-        unsafe withUnsafeTemporaryAllocation(
-            of: cmicrohttpd_event.self, capacity: cmicrohttpd_event_capacity
-        ) { events in
-            guard let start = events.baseAddress else { return }
-            let count = unsafe cmicrohttpd_epoll_wait(
-                epoll.rawValue, start, CInt(clamping: milliseconds))
-            if count == 0 { for daemon in daemons { daemon.mustRun = true } }
-            for index in 0..<max(Int(count), 0) {
-                handle(unsafe events[index].token)
-            }
+        let count = unsafe cmicrohttpd_epoll_wait(
+            epoll.rawValue, events, CInt(clamping: milliseconds))
+        if count == 0 { for daemon in daemons { daemon.mustRun = true } }
+        for index in 0..<max(Int(count), 0) {
+            handle(unsafe events[index].token)
         }
     }
 
@@ -237,6 +238,7 @@ final class Loop: @unchecked Sendable {
             swap(&box.notes, &notes)
             return box.stage
         }
+        guard let stage else { return nil }
         for note in notes {
             switch note {
             case .wake(let exchange):
@@ -251,7 +253,7 @@ final class Loop: @unchecked Sendable {
         }
         notes.removeAll(keepingCapacity: notes.count <= 1024)
         switch stage {
-        case nil, .serving:
+        case .serving:
             return nil
         case .notAccepting:
             quiesce()

@@ -42,6 +42,16 @@ struct Target {
         try withBytes { bytes throws(Failure) in try body(bytes.extracting(0..<pathByteCount)) }
     }
 
+    @inlinable
+    func withQuery<Result, Failure: Error>(
+        _ body: (Span<UInt8>?) throws(Failure) -> Result
+    ) throws(Failure) -> Result {
+        guard pathByteCount < byteCount else { return try body(nil) }
+        return try withBytes { bytes throws(Failure) in
+            try body(bytes.extracting(pathByteCount + 1..<byteCount))
+        }
+    }
+
     private func text(_ range: Range<Int>) -> String {
         withBytes { bytes in
             unsafe bytes.extracting(range).withUnsafeBufferPointer {

@@ -16,17 +16,34 @@ final class Call: @unchecked Sendable {
     var place = Route.all.count
     /// The component of the path that the route left open, decoded.
     var argument = ""
+    /// The segment that the path names, once it is known.
+    private var knownName: KnownName?
     var session: Session.ID?
     /// Who sends it.
     var caller = Caller.anybody
     /// What it must be to use force.
     var forceRole: Role?
 
+    /// What is remembered of the connection.
+    let memory: VisitorMemory
+
     init(exchange: Exchange, api: SegmentAPI, requestID: RequestID, trace: TraceContext?) {
         self.exchange = exchange
+        if let memory = exchange.visitor as? VisitorMemory {
+            self.memory = memory
+        } else {
+            memory = VisitorMemory()
+            exchange.visitor = memory
+        }
         self.api = api
         self.requestID = requestID
         self.trace = trace
+    }
+
+    /// Takes over what the path says.
+    func take(_ path: VisitorMemory.Path) {
+        argument = path.argument
+        knownName = path.name
     }
 
     var service: SegmentService { api.service }
@@ -44,11 +61,21 @@ final class Call: @unchecked Sendable {
     }
 
     /// The segment that the path names.
-    func segment() throws(Problem) -> SegmentName {
+    func segment() throws(Problem) -> SegmentName { try knownSegment().name }
+
+    /// The segment that the path names, as it is known to the service.
+    func knownSegment() throws(Problem) -> KnownName {
+        let known: KnownName
+        if let knownName { known = knownName } else { known = try readName() }
+        try api.policy.require(known.name, shownTo: caller)
+        return known
+    }
+
+    private func readName() throws(Problem) -> KnownName {
         let text = argument
-        let name = try attempt { () throws(ServiceError) in try service.name(fromPath: text) }
-        try api.policy.require(name, shownTo: caller)
-        return name
+        let known = try attempt { () throws(ServiceError) in try service.name(fromPath: text) }
+        if known.isLasting { memory.remember(known) }
+        return known
     }
 
     /// Those of the elements whose segment the caller may know of.
@@ -77,7 +104,9 @@ final class Call: @unchecked Sendable {
         _ read: (inout QueryReader) throws(QueryError) -> Result
     ) throws(Problem) -> Result {
         do throws(QueryError) {
-            var reader = try exchange.hasQuery ? QueryReader(exchange.query ?? "") : QueryReader()
+            var reader = try exchange.withQuery { (query) throws(QueryError) in
+                if let query { try QueryReader(query) } else { QueryReader() }
+            }
             let result = try read(&reader)
             try reader.finish()
             return result
@@ -90,29 +119,38 @@ final class Call: @unchecked Sendable {
 
     /// A header that may be sent only once.
     func header(_ name: HeaderName) throws(Problem) -> String? {
-        try requireOnce(name)
-        return exchange.header(name)
+        try withHeader(name) { $0?.text }
     }
 
-    /// Refuses a header that says two things, of which only the first would be looked at.
-    func requireOnce(_ name: HeaderName) throws(Problem) {
-        guard exchange.headerCount(name) <= 1 else {
-            throw .invalidRequest(
-                "The header \(name) may be sent only once.", parameter: name.description)
+    /// Lends the bytes of a header that may be sent only once, or none if it was not sent.
+    func withHeader<Result>(
+        _ name: HeaderName, _ body: (Span<UInt8>?) throws(Problem) -> Result
+    ) throws(Problem) -> Result {
+        try exchange.withHeader(name) { (value, isRepeated) throws(Problem) in
+            guard !isRepeated else {
+                throw .invalidRequest(
+                    "The header \(name) may be sent only once.", parameter: name.description)
+            }
+            return try body(value)
         }
     }
 
     /// Which of the types offered the client likes best.
     func negotiate(_ offered: [MediaType]) throws(Problem) -> MediaType {
         // Most say nothing, or that they take anything.
-        let isIndifferent =
-            exchange.headerCount(.accept) <= 1
-            && exchange.withHeader(.accept) { $0?.isEqual(to: Self.anything) ?? true }
-        if isIndifferent, let first = offered.first { return first }
+        if takesAnything, let first = offered.first { return first }
         let values = exchange.headers(.accept)
         let accept = Accept(values.isEmpty ? nil : values.joined(separator: ", "))
         guard let best = accept.best(of: offered) else { throw .notAcceptable(offered) }
         return best
+    }
+
+    /// Whether the client says that any type is as good as any other.
+    var takesAnything: Bool {
+        exchange.withHeader(.accept) { accept, isRepeated in
+            guard let accept else { return true }
+            return !isRepeated && accept.isEqual(to: Self.anything)
+        }
     }
 
     private static let anything = Array("*/*".utf8)

@@ -42,8 +42,10 @@ public final class SegmentAPI: Handler {
     public func receive(_ exchange: Exchange) -> Plan {
         let call = begin(exchange)
         do throws(Problem) {
-            try policy.requireOwnOrigin(exchange)
-            guard let (place, open) = exchange.withPath(Route.find) else {
+            try policy.requireOwnOrigin(exchange, call.memory)
+            let known = exchange.withPath { call.memory.path($0) }
+            let found = known == nil ? exchange.withPath(Route.find) : nil
+            guard let place = known?.place ?? found?.place else {
                 _ = try policy.caller(of: exchange)
                 throw .noSuchPath
             }
@@ -60,8 +62,15 @@ public final class SegmentAPI: Handler {
             guard exchange.contentLength ?? 0 <= facts.bodyByteLimit else {
                 throw .contentTooLarge(limit: facts.bodyByteLimit)
             }
-            call.argument = try exchange.withPath { (path) throws(Problem) in
-                try Self.decode(path.extracting(open))
+            if let known {
+                call.take(known)
+            } else if let found {
+                try exchange.withPath { (path) throws(Problem) in
+                    let argument = try Self.decode(path.extracting(found.open))
+                    let read = VisitorMemory.Path(place: place, argument: argument)
+                    call.memory.remember(read, at: path)
+                    call.take(read)
+                }
             }
             call.forceRole = operation.forceRole
             if route.isVersioned { call.session = try session(of: call) }
@@ -72,9 +81,9 @@ public final class SegmentAPI: Handler {
     /// Gives a request its number, unless it has one, and takes the trace that it belongs to.
     private func begin(_ exchange: Exchange) -> Call {
         if let call = exchange.companion as? Call { return call }
-        let count = lastRequest.add(1, ordering: .relaxed).newValue
+        let number = lastRequest.add(1, ordering: .relaxed).newValue
         let call = Call(
-            exchange: exchange, api: self, requestID: RequestID(run: run, count: count),
+            exchange: exchange, api: self, requestID: RequestID(run: run, number: number),
             trace: trace(of: exchange))
         exchange.companion = call
         return call
@@ -102,15 +111,12 @@ public final class SegmentAPI: Handler {
 
     /// The session that the request names, renewed.
     private func session(of call: Call) throws(Problem) -> Session.ID? {
-        let count = call.exchange.headerCount(.sessionID)
-        guard count > 0 else { return nil }
-        try call.requireOnce(.sessionID)
-        let named = call.exchange.withHeader(.sessionID) { digits -> Session.ID? in
-            if let digits { Session.ID(digits) } else { nil }
+        let named = try call.withHeader(.sessionID) { (digits) throws(Problem) -> Session.ID? in
+            guard let digits else { return nil }
+            guard let id = Session.ID(digits) else { throw Problem(ServiceError.sessionGone) }
+            return id
         }
-        guard let id = named else {
-            throw Problem(ServiceError.sessionGone)
-        }
+        guard let id = named else { return nil }
         try attempt { () throws(ServiceError) in try service.renew(id) }
         return id
     }

@@ -8,10 +8,10 @@ import Synchronization
 final class NameCache: Sendable {
     private static let capacity = 1024
 
-    private let names = Mutex<[String: SegmentName]>([:])
+    private let names = Mutex<[String: KnownName]>([:])
 
     /// The name that a path said before.
-    subscript(text: String) -> SegmentName? {
+    subscript(text: String) -> KnownName? {
         guard Self.isPlain(text) else { return nil }
         return names.withLock { $0[text] }
     }
@@ -22,9 +22,9 @@ final class NameCache: Sendable {
     /// Keeps the name that a path says.
     ///
     /// Begins anew when it is full.
-    func remember(_ name: SegmentName, of text: String) {
+    func remember(_ name: KnownName, of text: String) {
         guard Self.isPlain(text) else { return }
-        let old = names.withLock { names -> [String: SegmentName] in
+        let old = names.withLock { names -> [String: KnownName] in
             defer { names[text] = name }
             guard names.count >= Self.capacity else { return [:] }
             defer { names = [:] }

@@ -212,12 +212,13 @@ typealias EntryID = Int
 /// what is to be looked at outside is taken out as an ``Outline`` or a copy.
 final class Entry: @unchecked Sendable {
     let address: KernelAddress
-    var name: SegmentName { didSet { naming = Naming(name: name, lostNameTo: lostNameTo) } }
+    var name: SegmentName { didSet { rename() } }
     /// What the segment is called since another process took its name away, or gave that to another
     /// one: no two segments go by one name.
-    var lostNameTo: String? { didSet { naming = Naming(name: name, lostNameTo: lostNameTo) } }
+    var lostNameTo: String? { didSet { rename() } }
     /// What it is called.
     private(set) var naming: Naming
+    private var knownTitle: String?
     let byteCount: Int
     /// Which file made the System V key.
     var keyFile: FileNumbers?
@@ -306,8 +307,18 @@ final class Entry: @unchecked Sendable {
         var title: String { lostNameTo ?? name.description }
     }
 
-    /// The text form of its name.
-    var title: String { naming.title }
+    /// The text form of its name, made when it is first asked for.
+    var title: String {
+        if let knownTitle { return knownTitle }
+        let title = naming.title
+        knownTitle = title
+        return title
+    }
+
+    private func rename() {
+        naming = Naming(name: name, lostNameTo: lostNameTo)
+        knownTitle = nil
+    }
 
     struct FileNumbers: Equatable {
         let device: UInt64
@@ -347,7 +358,7 @@ final class SessionRecord: @unchecked Sendable {
     /// the same name asks neither kernel nor file system.
     var addresses: [SegmentName: KernelAddress] = [:]
     /// Whom the last request came to, by which name: most of the next ones do the same.
-    private var lastName: SegmentName?
+    private var lastName: KnownName?
     private var lastAttachment: AttachmentRecord?
 
     init(
@@ -362,12 +373,12 @@ final class SessionRecord: @unchecked Sendable {
     }
 
     /// The attachment that a name leads to, where the client attached by that name.
-    func attachment(by name: SegmentName) -> AttachmentRecord? {
-        if let lastAttachment, lastName == name { return lastAttachment }
+    func attachment(by name: SegmentName, _ known: KnownName?) -> AttachmentRecord? {
+        if let lastAttachment, let known, lastName === known { return lastAttachment }
         guard let address = addresses[name], let attachment = attachments[address] else {
             return nil
         }
-        (lastName, lastAttachment) = (name, attachment)
+        if let known { (lastName, lastAttachment) = (known, attachment) }
         return attachment
     }
 

@@ -84,11 +84,11 @@ extension SegmentService {
     /// - Returns: The access; the segment is let go when it is.
     /// - Throws: ``ServiceError``: `.notAttached`, `.readOnlyAttachment`, `.sessionGone`;
     ///   `.notFound`, `.permissionDenied` and what else the system says to a peek.
-    public func access(_ name: SegmentName, session: Session.ID?, for mode: AccessMode)
+    public func access(_ name: KnownName, session: Session.ID?, for mode: AccessMode)
         throws(ServiceError) -> SegmentAccess
     {
-        guard let session else { return try peek(name, for: mode) }
-        return try attached(session, to: name, renewedAt: .now) {
+        guard let session else { return try peek(name.name, for: mode) }
+        return try attached(session, to: name.name, known: name, renewedAt: .now) {
             (registry, record) throws(ServiceError) -> SegmentAccess in
             guard let entry = registry.entries[record.entry], let shared = entry.segment else {
                 throw .gone

@@ -21,16 +21,17 @@ extension SegmentService {
     ///     `.notAttached`, `.lockUnsupported`, `.sessionGone`, `.shuttingDown`.
     /// - Returns: The wait, where there is one.
     public func lock(
-        _ name: SegmentName, session: Session.ID, wait: Int64, client: any WaitingClient,
+        _ name: KnownName, session: Session.ID, wait: Int64, client: any WaitingClient,
         completion: @escaping @Sendable (Result<LockGrant, ServiceError>) -> Void
     ) -> Wait? {
         let waiter = LockWaiter(session: session, client: client, purpose: .hold(completion))
         do throws(ServiceError) {
-            let (id, lock, grant) = try attached(session, to: name, renewedAt: .now) {
-                (registry, record) throws(ServiceError) -> (EntryID, SegmentLock, LockGrant?) in
+            let (id, lock, grant) = try attached(
+                session, to: name.name, known: name, renewedAt: .now
+            ) { (registry, record) throws(ServiceError) -> (EntryID, SegmentLock, LockGrant?) in
                 let id = record.entry
                 guard let entry = registry.entries[id], let lock = entry.lock else {
-                    throw .lockUnsupported(name)
+                    throw .lockUnsupported(name.name)
                 }
                 guard let holder = entry.queue.holder, holder.session == session else {
                     return (id, lock, nil)
@@ -64,14 +65,14 @@ extension SegmentService {
     ///   - token: If given, only the hold that was granted with this token is given back.
     /// - Throws: ``ServiceError``: `.notLocked`, also where another process's `create` took the
     ///   lock away meanwhile; `.notAttached`, `.lockUnsupported`, `.sessionGone`.
-    public func unlock(_ name: SegmentName, session: Session.ID, token: FencingToken? = nil)
+    public func unlock(_ name: KnownName, session: Session.ID, token: FencingToken? = nil)
         throws(ServiceError)
     {
-        let (id, lock) = try attached(session, to: name, renewedAt: .now) {
+        let (id, lock) = try attached(session, to: name.name, known: name, renewedAt: .now) {
             (registry, record) throws(ServiceError) -> (EntryID, SegmentLock) in
             let id = record.entry
             guard let entry = registry.entries[id], let lock = entry.lock else {
-                throw .lockUnsupported(name)
+                throw .lockUnsupported(name.name)
             }
             guard let holder = entry.queue.holder, holder.session == session,
                 token == nil || holder.token == token
@@ -86,7 +87,8 @@ extension SegmentService {
         guard giveBack(id, lock) else {
             throw ServiceError(
                 .notLocked,
-                "the lock was taken away: another process created the semaphore of \(name) anew")
+                "the lock was taken away: another process created the semaphore of \(name.name) anew"
+            )
         }
     }
 

@@ -100,13 +100,15 @@ public final class SegmentService: Sendable {
     /// - Parameter text: One path component, decoded.
     /// - Returns: The name.
     /// - Throws: ``ServiceError`` with `.keyError`.
-    public func name(fromPath text: String) throws(ServiceError) -> SegmentName {
+    public func name(fromPath text: String) throws(ServiceError) -> KnownName {
         if let known = names[text] { return known }
         let name = try read(path: text)
-        if case .key = name, !text.lowercased().hasPrefix("shmid:") {
-            names.remember(name, of: text)
+        guard case .key = name, !text.lowercased().hasPrefix("shmid:") else {
+            return KnownName(name, isLasting: false)
         }
-        return name
+        let known = KnownName(name)
+        names.remember(known, of: text)
+        return known
     }
 
     private func read(path text: String) throws(ServiceError) -> SegmentName {
@@ -202,13 +204,15 @@ public final class SegmentService: Sendable {
     /// - Parameters:
     ///   - session: The session.
     ///   - name: What leads to the segment.
+    ///   - known: The same, where it was read before.
     ///   - now: If given, the session is renewed.
     ///   - body: What to do.
     /// - Returns: What `body` returns.
     /// - Throws: `.sessionGone`; `.notAttached`, or `.notFound` where there is no such segment at
     ///   all; what `body` throws.
     func attached<Result>(
-        _ session: Session.ID, to name: SegmentName, renewedAt now: MonotonicInstant? = nil,
+        _ session: Session.ID, to name: SegmentName, known: KnownName? = nil,
+        renewedAt now: MonotonicInstant? = nil,
         _ body: (inout Registry, AttachmentRecord) throws(ServiceError) -> Result
     ) throws(ServiceError) -> Result {
         do throws(ServiceError) {
@@ -216,7 +220,7 @@ public final class SegmentService: Sendable {
             let known = try registry.withLock { (registry) throws(ServiceError) -> Result? in
                 guard let record = registry.sessions[session] else { throw .sessionGone }
                 if let now { record.renew(now: now, registry.state) }
-                guard let attachment = record.attachment(by: name) else { return nil }
+                guard let attachment = record.attachment(by: name, known) else { return nil }
                 return try body(&registry, attachment)
             }
             if let known { return known }

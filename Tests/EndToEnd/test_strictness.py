@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness.client import Api, conversation, exchange, raw, receive
+from harness.client import Api, connect, conversation, exchange, raw, receive
 from harness.contract import CONTRACT
 
 METHODS = ("GET", "PUT", "POST", "DELETE", "PATCH", "OPTIONS", "TRACE", "QUERY", "BREW")
@@ -321,6 +321,44 @@ def test_stalled_clients_delay_nobody(server, api):
     other.close()
     for connection in stalled:
         connection.close()
+
+
+def test_each_request_of_a_kept_connection_is_judged_by_itself(server, api, posix, legacy):
+    """What the one before said and what was found out about it counts for nothing."""
+    one, two = api.session(), api.session()
+    one.create(posix)
+    two.create(legacy, size=32)
+    window = "Range: bytes=0-0"
+    steps = [
+        (raw("GET", f"{posix.href}/data", window, f"Session-Id: {one.id}"), 206),
+        (raw("GET", f"{posix.href}/data", window, f"Session-Id: {one.id}"), 206),
+        (raw("GET", f"{posix.href}/data", window, f"Session-Id: {two.id}"), 409),
+        (raw("GET", f"{legacy.href}/data", window, f"Session-Id: {two.id}"), 206),
+        (raw("GET", f"{legacy.href}/data", window, f"Session-Id: {one.id}"), 409),
+        (raw("GET", f"{legacy.href}/data", window, "Host: evil.example"), 421),
+        (raw("GET", f"{legacy.href}/data", window), 206),
+        (raw("GET", f"{legacy.href}/data", window, "Origin: http://evil.example"), 403),
+        (raw("GET", f"{legacy.href}/lock"), 200),
+        (raw("POST", f"{legacy.href}/lock"), 405),
+        (raw("GET", f"{legacy.href}/data/", window), 404),
+        (raw("GET", f"{posix.href}/data", window, f"Session-Id: {one.id}"), 206),
+    ]
+    with connect(server.address) as connection:
+        for octets, status in steps:
+            connection.sendall(octets)
+            answer = receive(connection)
+            assert answer is not None and answer.status == status, (octets, answer)
+        one.detach(posix)
+        connection.sendall(steps[0][0])
+        assert receive(connection).status == 404
+        two.create(posix, size=16)
+        connection.sendall(steps[0][0])
+        assert receive(connection).status == 409
+        connection.sendall(raw("GET", f"{posix.href}/data", window, f"Session-Id: {two.id}"))
+        assert receive(connection).headers["Content-Range"] == "bytes 0-0/16"
+        two.end()
+        connection.sendall(raw("GET", f"{posix.href}/data", window, f"Session-Id: {two.id}"))
+        assert receive(connection).status == 410
 
 
 def test_every_answer_is_named(api):

@@ -235,6 +235,60 @@ import Testing
         }
     }
 
+    // MARK: Known names
+
+    @Test(arguments: KeyKind.allCases)
+    func `is found again by a known name, and not after it was given up`(kind: KeyKind) throws {
+        try withSegmentName(kind) { service, name in
+            let known = KnownName(name)
+            let (one, two) = (try service.open(), try service.open())
+            try service.make(name, one, byteCount: 16)
+            try service.access(known, session: one, for: .readWrite).segment.write([1], at: 0)
+            #expect(
+                refusal { _ = try service.access(known, session: two, for: .readOnly) }
+                    == .notAttached)
+            #expect(try service.drop(name, one))
+            #expect(
+                refusal { _ = try service.access(known, session: one, for: .readOnly) }
+                    == .notFound)
+            try service.make(name, two, byteCount: 32)
+            #expect(
+                refusal { _ = try service.access(known, session: one, for: .readOnly) }
+                    == .notAttached)
+            try service.join(name, one, mode: .readOnly)
+            let access = try service.access(known, session: one, for: .readOnly)
+            #expect(access.segment.byteCount == 32)
+            #expect(try access.segment.read(at: 0, byteCount: 1) == [0])
+            #expect(
+                refusal { _ = try service.access(known, session: one, for: .readWrite) }
+                    == .readOnlyAttachment)
+            _ = consume access
+            #expect(try !service.drop(name, one))
+            #expect(try service.drop(name, two))
+        }
+    }
+
+    @Test func `of several segments is found by each one's known name`() throws {
+        try withService { service in
+            let session = try service.open()
+            let names = (0..<3).map { _ in SegmentName.key(NativeKey.unused(.posix)) }
+            let known = names.map { KnownName($0) }
+            for (byte, name) in zip([1, 2, 3] as [UInt8], names) {
+                try service.make(name, session)
+                try service.access(name, session: session, for: .readWrite).segment.write(
+                    [byte], at: 0)
+            }
+            for place in [0, 1, 2, 2, 0, 1, 0] {
+                let access = try service.access(known[place], session: session, for: .readOnly)
+                #expect(try access.segment.read(at: 0, byteCount: 1) == [UInt8(place + 1)])
+            }
+            try service.endSession(session)
+            #expect(
+                refusal { _ = try service.access(known[0], session: session, for: .readOnly) }
+                    == .sessionGone)
+        }
+    }
+
     // MARK: Replaced segments
 
     @Test func `of a segment that lost its name lives on beside the new one`() throws {

@@ -12,6 +12,8 @@ public final class AccessPolicy: Sendable {
     private let allowed: SegmentPatterns?
     private let denied: SegmentPatterns?
     private let isReadOnly: Bool
+    /// Whether every segment is there for clients.
+    private let isOpen: Bool
     private let environment: KeyEnvironment
     private let tokens: Mutex<TokenSet?>
 
@@ -35,6 +37,7 @@ public final class AccessPolicy: Sendable {
             allowed.isEmpty ? nil : SegmentPatterns(allowed, environment: environment)
         self.denied = denied.isEmpty ? nil : SegmentPatterns(denied, environment: environment)
         self.isReadOnly = isReadOnly
+        isOpen = allowed.isEmpty && denied.isEmpty
         self.environment = environment
     }
 
@@ -46,25 +49,29 @@ public final class AccessPolicy: Sendable {
     /// Refuses a request that means another server, or that a page of another origin made.
     ///
     /// Over a Unix socket neither can be: no browser gets there.
-    func requireOwnOrigin(_ exchange: Exchange) throws(Problem) {
+    func requireOwnOrigin(_ exchange: Exchange, _ memory: VisitorMemory) throws(Problem) {
         guard !exchange.isOverUnixSocket else { return }
         // HTTP/1.0 knows no Host; what speaks it is no browser.
-        let isOurs = exchange.withHeader(.host) { host in
-            if let host { hosts.allow(host) } else { true }
+        let isOurs = exchange.withHeader(.host) { host, _ in
+            guard let host, !memory.knows(host: host) else { return true }
+            guard hosts.allow(host) else { return false }
+            memory.remember(host: host)
+            return true
         }
         guard isOurs else { throw .misdirected }
-        let isOwnOrigin = exchange.withHeader(.origin) { origin in
-            guard let origin else { return true }
-            return exchange.withHeader(.host) { host in
+        let (isOwnOrigin, hasOrigins) = exchange.withHeader(.origin) { origin, isRepeated in
+            guard let origin else { return (true, false) }
+            let isOwn = exchange.withHeader(.host) { host, _ in
                 if let host { Self.isOrigin(origin, of: host) } else { false }
             }
+            return (isOwn, isRepeated)
         }
-        let isOwnSite = exchange.withHeader(.secFetchSite) { site in
-            if let site { Self.isOwnSite(site) } else { true }
+        let (isOwnSite, hasSites) = exchange.withHeader(.secFetchSite) { site, isRepeated in
+            if let site { (Self.isOwnSite(site), isRepeated) } else { (true, false) }
         }
         guard isOwnOrigin, isOwnSite else { throw .foreignOrigin }
-        try requireOnce(.origin, in: exchange)
-        try requireOnce(.secFetchSite, in: exchange)
+        if hasOrigins { try requireOnce(.origin, in: exchange) }
+        if hasSites { try requireOnce(.secFetchSite, in: exchange) }
     }
 
     /// Refuses a header that says two things, of which only the first would be looked at.
@@ -104,7 +111,8 @@ public final class AccessPolicy: Sendable {
     func caller(of exchange: Exchange) throws(Problem) -> Caller {
         guard let tokens = tokens.withLock({ $0 }) else { return .anybody }
         try requireOnce(.authorization, in: exchange)
-        let (hasToken, caller) = exchange.withHeader(.authorization) { field -> (Bool, Caller?) in
+        let (hasToken, caller) = exchange.withHeader(.authorization) {
+            field, _ -> (Bool, Caller?) in
             guard let field else { return (false, nil) }
             return (true, Self.caller(authorizedBy: field, among: tokens))
         }
@@ -129,7 +137,7 @@ public final class AccessPolicy: Sendable {
 
     /// Whether a caller is shown every segment: then no name needs to be looked at.
     func showsEverything(to caller: Caller) -> Bool {
-        allowed == nil && denied == nil && caller.segments == nil
+        isOpen && caller.segments == nil
     }
 
     /// Whether a caller may know of a segment.

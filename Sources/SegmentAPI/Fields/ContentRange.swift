@@ -54,7 +54,7 @@ package struct ContentRange: Sendable, Equatable {
         _ part: Range<Int>, of byteCount: Int, to output: inout OutputSpan<UInt8>
     ) {
         let last = part.isEmpty ? part.lowerBound : part.upperBound - 1
-        output.append("bytes ")
+        output.append(word: "bytes ")
         output.append(decimal: UInt64(part.lowerBound))
         output.append(UInt8(ascii: "-"))
         output.append(decimal: UInt64(last))

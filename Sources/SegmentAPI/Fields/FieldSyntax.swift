@@ -101,7 +101,10 @@ extension String {
     /// The `==` of strings calls canonically equivalent text equal (a Kelvin sign and a `K`, say),
     /// which names on a wire must not be.
     func isSameUTF8(as other: String) -> Bool {
-        utf8.count == other.utf8.count && utf8.elementsEqual(other.utf8)
+        guard utf8.count == other.utf8.count else { return false }
+        let (left, right) = (utf8.span, other.utf8.span)
+        for index in left.indices where left[index] != right[index] { return false }
+        return true
     }
 
     /// The text in double quotes, fit for a sentence: shortened when long, controls replaced.

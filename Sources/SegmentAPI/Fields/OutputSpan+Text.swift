@@ -11,6 +11,12 @@ extension OutputSpan where Element == UInt8 {
         }
     }
 
+    /// Appends a text that is part of the program.
+    package mutating func append(word text: StaticString) {
+        unsafe append(
+            copying: Span(_unsafeStart: text.utf8Start, count: text.utf8CodeUnitCount))
+    }
+
     /// Appends a text in UTF-8.
     package mutating func append(_ text: String) { append(copying: text.utf8.span) }
 
@@ -39,13 +45,5 @@ extension OutputSpan where Element == UInt8 {
             rest /= 10
         }
         append(copying: digits.span.extracting(first..<digits.count))
-    }
-
-    /// Appends a number in hexadecimal digits, of which there are at most 16.
-    package mutating func append(hexadecimal value: UInt64) {
-        let digitCount = Swift.max((67 - value.leadingZeroBitCount) / 4, 1)
-        for place in stride(from: (digitCount - 1) * 4, through: 0, by: -4) {
-            append(UInt8(truncatingIfNeeded: value >> UInt64(place)).hexDigit)
-        }
     }
 }

@@ -49,6 +49,11 @@ package struct Query: Sendable {
     ///   has one), for bad percent-encoding and for what is not UTF-8; with code
     ///   `duplicateParameter` when a name comes twice.
     package init(_ raw: some Collection<UInt8>) throws(QueryError) {
+        try self.init(Array(raw).span)
+    }
+
+    /// Parses what stands behind the question mark, where it lies.
+    package init(_ raw: Span<UInt8>) throws(QueryError) {
         var parameters: [Parameter] = []
         guard !raw.isEmpty else {
             self.parameters = parameters
@@ -63,9 +68,14 @@ package struct Query: Sendable {
             if names.isEmpty { names = Set(parameters.map { Array($0.name.utf8) }) }
             return names.insert(Array(name.utf8)).inserted
         }
-        for pair in raw.split(separator: UInt8(ascii: "&"), omittingEmptySubsequences: false) {
-            let equals = pair.firstIndex(of: UInt8(ascii: "=")) ?? pair.endIndex
-            let name = try Self.decode(pair[..<equals], of: pair[..<equals])
+        var start = 0
+        for end in 0...raw.count where end == raw.count || raw[end] == UInt8(ascii: "&") {
+            let pair = raw.extracting(start..<end)
+            start = end + 1
+            var equals = 0
+            while equals < pair.count, pair[equals] != UInt8(ascii: "=") { equals += 1 }
+            let rawName = pair.extracting(0..<equals)
+            let name = try Self.decode(rawName, of: rawName)
             guard !name.isEmpty else {
                 throw QueryError(
                     code: .malformed,
@@ -73,7 +83,8 @@ package struct Query: Sendable {
                     reason: "The query has a parameter without a name."
                 )
             }
-            let value = try Self.decode(pair[equals...].dropFirst(), of: pair[..<equals])
+            let rawValue = pair.extracting(min(equals + 1, pair.count)..<pair.count)
+            let value = try Self.decode(rawValue, of: rawName)
             guard isNew(name) else {
                 throw QueryError(
                     code: .duplicateParameter,
@@ -88,19 +99,24 @@ package struct Query: Sendable {
 
     private static let fewParameters = 8
 
-    private static func decode(
-        _ raw: some Collection<UInt8>,
-        of name: some Collection<UInt8>
-    ) throws(QueryError) -> String {
+    private static func decode(_ raw: Span<UInt8>, of name: Span<UInt8>) throws(QueryError)
+        -> String
+    {
+        if isPlain(raw), let text = raw.validText { return text }
         do throws(PercentEncoding.Flaw) {
-            return try PercentEncoding.decodeQueryPart(raw)
+            return try PercentEncoding.decodeQueryPart([UInt8](copying: raw))
         } catch {
             // The name as written, for it may be the name that cannot be decoded.
             throw QueryError(
-                code: .malformed,
-                parameter: String(decoding: name, as: UTF8.self),
-                reason: error.description
-            )
+                code: .malformed, parameter: name.text, reason: error.description)
         }
+    }
+
+    private static func isPlain(_ raw: Span<UInt8>) -> Bool {
+        for index in raw.indices
+        where raw[index] == UInt8(ascii: "%") || raw[index] == UInt8(ascii: "+") {
+            return false
+        }
+        return true
     }
 }

@@ -34,6 +34,13 @@ package struct QueryReader: Sendable {
         try self.init(raw.utf8)
     }
 
+    /// Parses what stands behind the question mark, where it lies.
+    init(_ raw: Span<UInt8>) throws(QueryError) {
+        parameters = try Query(raw).parameters
+        isRead = Array(repeating: false, count: parameters.count)
+        namesAskedFor.reserveCapacity(8)
+    }
+
     /// Refuses parameters that have not been asked for.
     ///
     /// - Throws: ``QueryError`` with code `unknownParameter` and the first of them.
@@ -81,12 +88,24 @@ package struct QueryReader: Sendable {
         guard !digits.isEmpty, digits.allSatisfy(\.isDigit) else {
             throw refusal(.invalidValue, name, "\"\(name)\" has to be a whole number in digits.")
         }
-        guard !isNegative, let value = Int(text), range.contains(value) else {
+        guard !isNegative, let value = Self.value(of: digits), range.contains(value) else {
             throw refusal(
                 .outOfRange,
                 name,
                 "\"\(name)\" has to lie between \(range.lowerBound) and \(range.upperBound)."
             )
+        }
+        return value
+    }
+
+    /// The number of some digits, unless it is too large.
+    private static func value(of digits: some Sequence<UInt8>) -> Int? {
+        var value = 0
+        for digit in digits {
+            let (tens, isTooLarge) = value.multipliedReportingOverflow(by: 10)
+            let (sum, hasCarry) = tens.addingReportingOverflow(Int(digit - UInt8(ascii: "0")))
+            guard !isTooLarge, !hasCarry else { return nil }
+            value = sum
         }
         return value
     }

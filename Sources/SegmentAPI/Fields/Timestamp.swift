@@ -74,5 +74,7 @@ extension Timestamp: CustomStringConvertible {
 }
 
 extension Timestamp: JSONWritable {
-    package func write(to writer: inout JSONWriter) { writer.string(description) }
+    package func write(to writer: inout JSONWriter) {
+        writer.string(upTo: Self.byteCount) { append(to: &$0) }
+    }
 }

@@ -90,6 +90,17 @@ package struct JSONWriter {
         appendQuoted(value)
     }
 
+    /// Writes a string of at most so many bytes that the closure writes, of which none has to be
+    /// escaped.
+    package mutating func string(upTo byteCount: Int, _ write: (inout OutputSpan<UInt8>) -> Void) {
+        separate()
+        bytes.append(addingCapacity: byteCount + 2) { output in
+            output.append(UInt8(ascii: "\""))
+            write(&output)
+            output.append(UInt8(ascii: "\""))
+        }
+    }
+
     /// Writes a string that holds some bytes in base64.
     package mutating func base64(_ value: Span<UInt8>) {
         separate()
@@ -172,12 +183,17 @@ package struct JSONWriter {
 
     private mutating func appendQuoted(_ text: String) {
         bytes.append(UInt8(ascii: "\""))
-        if text.utf8.contains(where: Self.needsEscape) {
-            for byte in text.utf8 { appendEscaped(byte) }
+        if Self.isPlain(text.utf8.span) {
+            bytes.append(copying: text.utf8.span)
         } else {
-            bytes.append(contentsOf: text.utf8)
+            for byte in text.utf8 { appendEscaped(byte) }
         }
         bytes.append(UInt8(ascii: "\""))
+    }
+
+    private static func isPlain(_ text: Span<UInt8>) -> Bool {
+        for index in text.indices where needsEscape(text[index]) { return false }
+        return true
     }
 
     private static func needsEscape(_ byte: UInt8) -> Bool {

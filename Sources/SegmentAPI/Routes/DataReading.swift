@@ -7,7 +7,7 @@ extension SegmentAPI {
         let request = try ReadRequest(call)
         // The lock keeps others out, so to take it is more than to read.
         if request.wish.isWanted { try policy.require(.use, of: call.caller) }
-        let name = try call.segment()
+        let name = try call.knownSegment()
         let access = try attempt { () throws(ServiceError) in
             try service.access(name, session: call.session, for: .readOnly)
         }
@@ -69,17 +69,26 @@ private struct ReadRequest {
     private let range: ByteRange
 
     init(_ call: Call) throws(Problem) {
-        let (offset, length, named, locked, wait) = try call.query { (query) throws(QueryError) in
-            (
-                try query.int("offset"), try query.int("length"),
-                try query.choice("format", as: DataFormat.self), try query.bool("lock"),
-                try query.wait()
-            )
+        var offset: Int?
+        var length: Int?
+        var named: DataFormat?
+        var locked: Bool?
+        var wait: Int64?
+        if call.exchange.hasQuery {
+            try call.query { (query) throws(QueryError) in
+                offset = try query.int("offset")
+                length = try query.int("length")
+                named = try query.choice("format", as: DataFormat.self)
+                locked = try query.bool("lock")
+                wait = try query.wait()
+            }
         }
         self.offset = offset
         self.length = length
         if let named {
             format = named
+        } else if call.takesAnything {
+            format = .raw
         } else {
             let best = try call.negotiate(DataFormat.offeredTypes)
             format = DataFormat.offered.first { $0.0 == best }?.1 ?? .raw
@@ -87,11 +96,17 @@ private struct ReadRequest {
         wish = LockWish(
             isWanted: locked ?? false, isRequired: true, wait: wait ?? 0, token: nil)
         // If-Range names a validator, and there is none that could match: the whole is the answer.
-        let isConditional = try call.header(.ifRange) != nil
+        let isConditional = try call.withHeader(.ifRange) { (field) throws(Problem) in
+            field != nil
+        }
         let isIgnored = call.isHead || isConditional || format != .raw
-        if !isIgnored { try call.requireOnce(.range) }
-        let hasRange = !isIgnored && call.exchange.headerCount(.range) > 0
-        range = hasRange ? call.exchange.withHeader(.range) { ByteRange($0) } : .none
+        let (range, hasRange) =
+            isIgnored
+            ? (.none, false)
+            : try call.withHeader(.range) { (field) throws(Problem) in
+                (ByteRange(field), field != nil)
+            }
+        self.range = range
         if hasRange, offset != nil || length != nil {
             throw .invalidRequest("Give either Range or offset and length.", parameter: "Range")
         }

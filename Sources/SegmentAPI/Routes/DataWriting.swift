@@ -30,9 +30,11 @@ extension SegmentAPI {
         let (offset, wish) = try call.query { (query) throws(QueryError) in
             (try query.int("offset") ?? 0, try call.lockWish(&query))
         }
-        guard try call.header(.contentRange) == nil else {
-            throw .invalidRequest(
-                "PATCH takes offset; Content-Range goes with PUT.", parameter: "Content-Range")
+        try call.withHeader(.contentRange) { (field) throws(Problem) in
+            guard field == nil else {
+                throw .invalidRequest(
+                    "PATCH takes offset; Content-Range goes with PUT.", parameter: "Content-Range")
+            }
         }
         return try write(call, wish) { (byteCount) throws(Problem) in
             guard offset <= byteCount else {
@@ -58,7 +60,7 @@ extension SegmentAPI {
         }
         var wish = lockWish
         wish.token = try call.fencingToken()
-        let name = try call.segment()
+        let name = try call.knownSegment()
         let access = try attempt { () throws(ServiceError) in
             try service.access(name, session: call.session, for: .readWrite)
         }
@@ -79,13 +81,18 @@ extension SegmentAPI {
             do throws(Problem) { try place.check(body.byteCount, of: byteCount) } catch {
                 return .respond(call.response(error))
             }
+            if !settled.isWanted, settled.token == nil {
+                switch self.store(body, at: place.offset, in: access) {
+                case .success: return .respond(call.written(body, to: access))
+                case .failure(let error): return .respond(call.response(Problem(error)))
+                }
+            }
             return call.later { completion in
                 self.service.perform(on: access, settled, client: call.exchange) { result in
                     completion(result.flatMap { self.store(body, at: place.offset, in: access) })
                 }
             } answer: { _ in
-                call.audit(writing: body.byteCount, to: access)
-                return call.response(204)
+                call.written(body, to: access)
             }
         }
     }
@@ -142,6 +149,11 @@ private struct WriteTarget: Sendable {
 }
 
 extension Call {
+    fileprivate func written(_ body: Body, to access: SegmentAccess) -> Response {
+        audit(writing: body.byteCount, to: access)
+        return response(204)
+    }
+
     /// Without a session a write takes the lock unless it says otherwise.
     fileprivate func lockWish(_ query: inout QueryReader) throws(QueryError) -> LockWish {
         let isPeek = session == nil

@@ -8,7 +8,7 @@ extension SegmentAPI {
         try call.requireNoBody()
         _ = try call.negotiate([.json])
         let session = try call.requireSession()
-        let name = try call.segment()
+        let name = try call.knownSegment()
         let service = service
         return call.later { completion in
             service.lock(
@@ -42,10 +42,10 @@ extension SegmentAPI {
         let force = try call.query { (query) throws(QueryError) in try query.bool("force") }
         try call.requireNoBody()
         if force == true { try call.requireForceRole() }
-        let name = try call.segment()
+        let name = try call.knownSegment()
         if force == true {
-            try attempt { () throws(ServiceError) in try service.breakLock(name) }
-            call.audit(.force, reason: "unlock", segment: name.description)
+            try attempt { () throws(ServiceError) in try service.breakLock(name.name) }
+            call.audit(.force, reason: "unlock", segment: name.name.description)
         } else {
             let session = try call.requireSession()
             try attempt { () throws(ServiceError) in try service.unlock(name, session: session) }

@@ -60,7 +60,7 @@ final class AccessLog: Sendable {
         _ record: AccessRecord, _ method: String, to line: inout OutputSpan<UInt8>
     ) {
         clock.append(to: &line)
-        line.append(" info segmentd: ")
+        line.append(word: " info segmentd: ")
         line.append(method)
         line.append(UInt8(ascii: " "))
         line.append(record.route)
@@ -72,14 +72,14 @@ final class AccessLog: Sendable {
         }
         line.append(UInt8(ascii: " "))
         line.append(decimal: UInt64(clamping: record.byteCount))
-        line.append(" B ")
+        line.append(word: " B ")
         Self.appendMilliseconds(of: record, to: &line)
-        line.append(" ms id=")
+        line.append(word: " ms id=")
         record.requestID.append(to: &line)
         if let trace = record.trace {
-            line.append(" trace=")
+            line.append(word: " trace=")
             line.append(trace.id)
-            line.append(" span=")
+            line.append(word: " span=")
             line.append(trace.span)
         }
         if record.outcome != "completed" {

@@ -40,13 +40,13 @@ enum KeyTarget {
     }
 
     private static func checkName(_ text: String) {
-        guard let name = try? service.name(fromPath: text) else { return }
+        guard let name = (try? service.name(fromPath: text))?.name else { return }
         guard case .key(let key) = name else { return }
         // The name that a plain key makes may be too long, which the kernel is left to say.
         let isLong = key.legacyKey?.utf8.count ?? 0 > 100
         require(isLong || (try? key.validate()) != nil, "a name that was taken can name a segment")
         guard key.legacyKey?.unicodeScalars.first != "\u{FEFF}", !isLong else { return }
-        let again = try? service.name(fromPath: name.description)
+        let again = (try? service.name(fromPath: name.description))?.name
         require(again == name, "\(name) leads to itself")
     }
 

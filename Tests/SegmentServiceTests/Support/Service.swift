@@ -152,15 +152,29 @@ extension SegmentService {
         try beginDetach(name, session, wait: wait).answer(sourceLocation: sourceLocation)
     }
 
+    /// Opens the bytes of a segment by a name that is read anew.
+    func access(_ name: SegmentName, session: Session.ID?, for mode: AccessMode)
+        throws(ServiceError) -> SegmentAccess
+    {
+        try access(KnownName(name), session: session, for: mode)
+    }
+
+    /// Gives a lock back by a name that is read anew.
+    func unlock(_ name: SegmentName, session: Session.ID, token: FencingToken? = nil)
+        throws(ServiceError)
+    {
+        try unlock(KnownName(name), session: session, token: token)
+    }
+
     /// Asks for the lock.
     func beginLock(_ name: SegmentName, _ session: Session.ID, wait: Int64 = 60_000)
         -> Request<LockGrant>
     {
         var request = Request<LockGrant>()
         let answers = request.answers
-        request.wait = lock(name, session: session, wait: wait, client: request.client) {
-            answers.add($0)
-        }
+        request.wait = lock(
+            KnownName(name), session: session, wait: wait, client: request.client
+        ) { answers.add($0) }
         return request
     }
 
