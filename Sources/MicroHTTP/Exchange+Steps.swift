@@ -13,8 +13,9 @@ extension Exchange {
         guard endedBy == nil else { return .NO }
         switch phase {
         case .fresh:
-            unsafe head = RequestHead(
-                connection, method: method, version: version, headers: link.headers)
+            var head = RequestHead()
+            unsafe head.read(connection, method: method, version: version, into: link.headers)
+            self.head = consume head
             return begin()
         case .collecting(let limit, let overflow, let then):
             guard unsafe upload.isEmpty else {
@@ -43,8 +44,8 @@ extension Exchange {
             return hasBody && !expectsContinue ? answerBeforeBody() : queueGiven()
         }
         switch link.loop.handler.receive(self) {
-        case .respond(let response), .refuse(let response):
-            return refuse(response)
+        case .respond(let response): return refuse(response)
+        case .refuse(let response): return refuse(response)
         case .collect(let limit, let overflow, let then):
             let isKnown = contentLength ?? 0
             guard isKnown <= limit else { return refuse(overflow()) }
@@ -78,7 +79,7 @@ extension Exchange {
     }
 
     /// Gives an answer that does not need the body, which has not been read.
-    private func refuse(_ response: Response) -> MHD_Result {
+    private func refuse(_ response: consuming Response) -> MHD_Result {
         give(response)
         phase = .draining
         // An answer in this very call costs the connection, so without a body it waits for the next.
@@ -90,7 +91,7 @@ extension Exchange {
         return .YES
     }
 
-    private func give(_ response: Response) {
+    private func give(_ response: consuming Response) {
         respond(response)
     }
 
@@ -130,7 +131,7 @@ extension Exchange {
         phase = .awaiting
         if let response = takeReady() { return queue(response) }
         let response = answering.withLock { state -> Response? in
-            let response = state.take(leaving: .taken)
+            let response = state.given.take()
             state.isSuspended = response == nil
             return response
         }
@@ -142,7 +143,7 @@ extension Exchange {
     // MARK: Answering
 
     private func takeGiven() -> Response? {
-        takeReady() ?? answering.withLock { $0.take(leaving: .taken) }
+        takeReady() ?? answering.withLock { $0.given.take() }
     }
 
     private func takeReady() -> Response? { ready.take() }
@@ -262,12 +263,7 @@ extension Exchange {
 
     /// Notes that no answer can be given any more.
     private func loseHope() -> (@Sendable () -> Void)? {
-        answering.withLock { state in
-            guard case .awaited = state.answer else { return nil }
-            state.answer = .impossible
-            defer { state.onHangUp = nil }
-            return state.onHangUp
-        }
+        answering.withLock { $0.loseHope() }
     }
 
     /// Whether some of the request is still to come.
@@ -291,12 +287,11 @@ extension Exchange {
         let given = answering.withLock { state in
             state.descriptor = -1
             state.isSuspended = false
-            return state.take(leaving: .impossible)
+            return state.given.take()
         }
-        // What has a status was queued.
-        let unsent = status == nil ? takeReady() ?? given : given
         loseHope()?()
-        unsent?.settle(delivered: false)
+        // What has a status was queued.
+        if status == nil { (takeReady() ?? given)?.settle(delivered: false) }
         let isDelivered =
             isDelivered || (code == .REQUEST_TERMINATED_COMPLETED_OK && status != nil)
         stream?.close()

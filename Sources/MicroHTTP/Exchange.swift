@@ -185,25 +185,32 @@ public final class Exchange: @unchecked Sendable {
     /// - Returns: Whether the answer was accepted. If not, its ``Response/onDelivered`` has been
     ///   told so.
     @discardableResult
-    public func respond(_ response: Response) -> Bool {
-        // Nobody but the loop takes the answer, so one that is given there need not pass the lock.
-        let isHere = link.loop.isCurrent
-        let (accepted, mustWake, dropped) = answering.withLock { state in
-            guard case .awaited = state.answer else {
-                return (false, false, nil as (@Sendable () -> Void)?)
-            }
-            state.answer = isHere ? .taken : .given(response)
-            defer { state.onHangUp = nil }
-            return (true, state.isSuspended, state.onHangUp)
-        }
-        _ = consume dropped  // what it held is released outside the lock
-        guard accepted else {
+    public func respond(_ response: consuming Response) -> Bool {
+        // Nobody but the loop takes the answer, so one that is given there need not lie behind the
+        // lock.
+        guard link.loop.isCurrent else { return respondFromElsewhere(response) }
+        let claim = answering.withLock { $0.claim() }
+        guard claim.isGranted else {
             response.settle(delivered: false)
             return false
         }
-        if isHere { ready = response }
-        if mustWake { wake() }
+        ready = response
+        if claim.mustWake { wake() }
         return true
+    }
+
+    private func respondFromElsewhere(_ response: Response) -> Bool {
+        let claim = answering.withLock { state in
+            let claim = state.claim()
+            if claim.isGranted { state.given = response }
+            return claim
+        }
+        if !claim.isGranted {
+            response.settle(delivered: false)
+        } else if claim.mustWake {
+            wake()
+        }
+        return claim.isGranted
     }
 
     /// Has an action called if the client goes away before an answer was given.
@@ -216,7 +223,7 @@ public final class Exchange: @unchecked Sendable {
             case .awaited:
                 state.onHangUp = action
                 return false
-            case .given, .taken: return false
+            case .given: return false
             case .impossible: return true
             }
         }
@@ -239,21 +246,40 @@ extension Exchange {
     struct Answering {
         enum Answer {
             case awaited
-            case given(Response)
-            case taken
+            case given
             case impossible
         }
 
+        /// What becomes of an attempt to give the answer.
+        struct Claim {
+            var isGranted = false
+            /// Whether the loop waits for the answer.
+            var mustWake = false
+            /// No longer needed; to be let go of outside the lock.
+            var onHangUp: (@Sendable () -> Void)?
+        }
+
         var answer = Answer.awaited
+        /// An answer that came from another thread, until the loop takes it.
+        var given: Response?
         var onHangUp: (@Sendable () -> Void)?
         var descriptor: CInt
         var isSuspended = false
 
-        /// The answer that was given, if it is still to be taken.
-        mutating func take(leaving next: Answer) -> Response? {
-            guard case .given(let response) = answer else { return nil }
-            answer = next
-            return response
+        /// Lets whoever comes first give the answer.
+        mutating func claim() -> Claim {
+            guard case .awaited = answer else { return Claim() }
+            answer = .given
+            return Claim(isGranted: true, mustWake: isSuspended, onHangUp: onHangUp.take())
+        }
+
+        /// Gives up on an answer.
+        ///
+        /// - Returns: Whom to tell.
+        mutating func loseHope() -> (@Sendable () -> Void)? {
+            guard case .awaited = answer else { return nil }
+            answer = .impossible
+            return onHangUp.take()
         }
     }
 

@@ -18,9 +18,6 @@ struct RequestHead {
     private var lengths = 0
     private var encodings = 0
 
-    /// The head of a request that there is none of yet.
-    init() {}
-
     /// Looks at the request line, and at every header once.
     ///
     /// - Parameters:
@@ -28,9 +25,9 @@ struct RequestHead {
     ///   - method: As it was sent.
     ///   - version: As it was sent.
     ///   - headers: Takes note of every header.
-    init(
+    mutating func read(
         _ connection: OpaquePointer?, method: UnsafePointer<CChar>?,
-        version: UnsafePointer<CChar>?, headers: HeaderList
+        version: UnsafePointer<CChar>?, into headers: HeaderList
     ) {
         unsafe self.method = parseMethod(method)
         unsafe isHTTP11 = version.map { unsafe strcmp($0, "HTTP/1.0") != 0 } ?? false

@@ -60,7 +60,7 @@ final class StockedResponse {
 
     private let template: ResponseTemplate
     private let body: UnsafeMutableRawBufferPointer
-    private var values: HeaderValues?
+    private var values = HeaderValues()
     private var headers: [(String, String)] = []
 
     init?(
@@ -102,9 +102,9 @@ final class StockedResponse {
 
     private func renew(_ new: HeaderValues) {
         for (place, name) in template.open.enumerated() {
-            if let old = values {
-                if old.isSame(as: new, place) { continue }
-                unsafe old.withCString(place) { value in
+            if values.count > 0 {
+                if values.isSame(as: new, place) { continue }
+                unsafe values.withCString(place) { value in
                     _ = unsafe MHD_del_response_header(native, name.cString, value)
                 }
             }

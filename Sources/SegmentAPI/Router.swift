@@ -82,7 +82,8 @@ struct Route: Sendable {
     /// The operation of a method; HEAD is GET without a body.
     func operation(_ method: Method) -> Operation? {
         let wanted = method == .head ? .get : method
-        return operations.first { $0.method == wanted }
+        for operation in operations where operation.method == wanted { return operation }
+        return nil
     }
 
     /// Whether any of its operations needs a role.

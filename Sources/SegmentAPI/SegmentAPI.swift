@@ -113,7 +113,9 @@ public final class SegmentAPI: Handler {
     private func session(of call: Call) throws(Problem) -> Session.ID? {
         let named = try call.withHeader(.sessionID) { (digits) throws(Problem) -> Session.ID? in
             guard let digits else { return nil }
-            guard let id = Session.ID(digits) else { throw Problem(ServiceError.sessionGone) }
+            guard let id = call.memory.sessionID(digits) else {
+                throw Problem(ServiceError.sessionGone)
+            }
             return id
         }
         guard let id = named else { return nil }

@@ -1,3 +1,5 @@
+import Glibc
+
 // The small grammar that fields, queries and JSON share: classes of bytes, decimal numbers, text.
 
 extension UInt8 {
@@ -42,8 +44,14 @@ extension Span<UInt8> {
     /// Whether the bytes are the same.
     func isEqual(to other: [UInt8]) -> Bool {
         guard count == other.count else { return false }
-        for index in 0..<count where self[index] != other[index] { return false }
-        return true
+        return unsafe withUnsafeBufferPointer { left in
+            unsafe other.withUnsafeBufferPointer { right in
+                guard let left = left.baseAddress, let right = right.baseAddress else {
+                    return true
+                }
+                return unsafe memcmp(left, right, other.count) == 0
+            }
+        }
     }
 
     /// The bytes as text; what is not UTF-8 is replaced.

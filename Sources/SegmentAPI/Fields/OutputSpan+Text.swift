@@ -6,8 +6,11 @@ extension OutputSpan where Element == UInt8 {
     package mutating func append(copying bytes: Span<UInt8>) {
         precondition(bytes.count <= freeCapacity, "room was made for what is written")
         unsafe withUnsafeMutableBufferPointer { buffer, count in
-            let free = unsafe UnsafeMutableBufferPointer(rebasing: buffer[count...])
-            count += unsafe bytes.withUnsafeBufferPointer { unsafe free.update(fromContentsOf: $0) }
+            unsafe bytes.withUnsafeBufferPointer { bytes in
+                guard let start = buffer.baseAddress, let source = bytes.baseAddress else { return }
+                unsafe (start + count).update(from: source, count: bytes.count)
+                count += bytes.count
+            }
         }
     }
 
@@ -30,7 +33,7 @@ extension OutputSpan where Element == UInt8 {
             digits[first] = UInt8(truncatingIfNeeded: rest % 10) + UInt8(ascii: "0")
             rest /= 10
         } while rest > 0
-        append(copying: digits.span.extracting(first..<digits.count))
+        for place in first..<digits.count { append(digits[place]) }
     }
 
     /// Appends a number in exactly `width` decimal digits, at most 20.
@@ -44,6 +47,6 @@ extension OutputSpan where Element == UInt8 {
             digits[place] = UInt8(truncatingIfNeeded: rest % 10) + UInt8(ascii: "0")
             rest /= 10
         }
-        append(copying: digits.span.extracting(first..<digits.count))
+        for place in first..<digits.count { append(digits[place]) }
     }
 }

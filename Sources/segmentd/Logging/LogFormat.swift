@@ -59,10 +59,17 @@ enum LogFormat: String {
         func isControl(_ scalar: Unicode.Scalar) -> Bool {
             scalar.value < 0x20 || (0x7F...0x9F).contains(scalar.value)
         }
-        let mayHaveSome = text.utf8.contains { $0 < 0x20 || $0 >= 0x7F }
-        guard mayHaveSome, text.unicodeScalars.contains(where: isControl) else { return text }
+        guard !isPlain(text.utf8.span), text.unicodeScalars.contains(where: isControl) else {
+            return text
+        }
         return text.unicodeScalars.map { isControl($0) ? $0.escaped(asASCII: true) : String($0) }
             .joined()
+    }
+
+    /// Whether there are only characters of ASCII, and none that steers anything.
+    private static func isPlain(_ text: Span<UInt8>) -> Bool {
+        for index in text.indices where text[index] < 0x20 || text[index] >= 0x7F { return false }
+        return true
     }
 
     /// The text as the value of a key, in quotes where its end could not be told.
