@@ -169,30 +169,23 @@ extension SegmentService {
         throws(ServiceError) -> SegmentAccess?
     {
         defer { endOpening(address) }
-        var note = (slot: StateSlot.none, serial: UInt64(0))
-        var isKept = false
-        defer { if !isKept { state?.release(note.slot, .segment) } }
-        var wasUsed = false
-        let shared = try opened(name, mode) { sighting in
-            self.state?.release(note.slot, .segment)
-            note = self.noteLook(name, sighting)
-            wasUsed = sighting.isUsed
-        }
+        var note = SightingNote()
+        defer { forget(note) }
+        let shared = try opened(name, mode, &note)
         guard shared.segment.address ?? address == address else {
             shared.segment.settle()
             return nil
         }
         let entry = entry(shared, name: name, address: address, wasCreatedHere: false)
-        entry.hadUser = wasUsed || shared.segment.isUsedByOthers ?? false
+        entry.hadUser = note.wasUsed || shared.segment.isUsedByOthers ?? false
         entry.peekCount = 1
         entry.isLook = true
-        (entry.slot, entry.serial) = note
         let access = registry.withLock { registry -> SegmentAccess? in
             guard registry.current[address] == nil else { return nil }
             if registry.isOwed(address) { entry.hadUser = true }
+            entry.take(&note)
             let id = registry.insert(entry)
             registry.recordFlags(of: id)
-            isKept = true
             return SegmentAccess(
                 shared, entry: id, naming: entry.naming, lock: entry.lock, session: nil,
                 isOwn: false, peekingAt: self)

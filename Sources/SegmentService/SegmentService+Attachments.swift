@@ -252,12 +252,14 @@ extension SegmentService {
     }
 
     private func segment(for request: AttachRequest, at address: KernelAddress) -> Opened {
+        var note = SightingNote()
+        defer { forget(note) }
         do throws(ServiceError) {
-            let (shared, isNew) = try found(request)
+            let (shared, isNew) = try found(request, &note)
             if let actual = shared.segment.address, actual != address {
                 return .elsewhere(actual, shared, isNew: isNew)
             }
-            let attachment = try insert(shared, isNew: isNew, for: request, at: address)
+            let attachment = try insert(shared, isNew: isNew, for: request, at: address, &note)
             return .attached(.success((attachment, isNew)))
         } catch { return .attached(.failure(error)) }
     }
@@ -290,7 +292,8 @@ extension SegmentService {
                 result = .success((attachment, isNew))
             } else {
                 defer { endOpening(address) }
-                let attachment = try insert(shared, isNew: isNew, for: request, at: address)
+                var note = SightingNote()
+                let attachment = try insert(shared, isNew: isNew, for: request, at: address, &note)
                 result = .success((attachment, isNew))
             }
         } catch { result = .failure(error) }
@@ -298,11 +301,11 @@ extension SegmentService {
     }
 
     /// The segment of a request: made, or attached to where there is one and that will do.
-    private func found(_ request: AttachRequest) throws(ServiceError) -> (
-        SharedSegment, isNew: Bool
-    ) {
+    private func found(_ request: AttachRequest, _ note: inout SightingNote)
+        throws(ServiceError) -> (SharedSegment, isNew: Bool)
+    {
         guard let creation = request.creation else {
-            return (try opened(request.name, request.mode), false)
+            return (try opened(request.name, request.mode, &note), false)
         }
         // Another process may make or destroy it between the two.
         for _ in 0..<100 {
@@ -312,8 +315,9 @@ extension SegmentService {
                 guard error.code == .alreadyExists else { throw error }
                 guard creation.ifExists == .attach else { throw .exists(request.name) }
             }
-            do throws(ServiceError) { return (try opened(request.name, request.mode), false) } catch
-            {
+            do throws(ServiceError) {
+                return (try opened(request.name, request.mode, &note), false)
+            } catch {
                 guard error.code == .notFound else { throw error }
             }
         }
@@ -333,6 +337,25 @@ extension SegmentService {
                 metrics.segmentsCreated[SegmentKind(request.name)].add()
                 return SharedSegment(segment)
             } catch { throw ServiceError(error) }
+        }
+    }
+
+    /// Attaches to a segment by its name, for writing too if the kernel lets us, and notes before that
+    /// what was found; when that fails nothing is noted.
+    func opened(_ name: SegmentName, _ mode: AccessMode, _ note: inout SightingNote)
+        throws(ServiceError) -> SharedSegment
+    {
+        var latest = note
+        defer { note = latest }
+        do throws(ServiceError) {
+            return try opened(name, mode) { sighting in
+                self.forget(latest)
+                latest = self.note(name, sighting)
+            }
+        } catch {
+            forget(latest)
+            latest = SightingNote()
+            throw error
         }
     }
 
@@ -365,14 +388,22 @@ extension SegmentService {
     }
 
     private func insert(
-        _ shared: SharedSegment, isNew: Bool, for request: AttachRequest, at address: KernelAddress
+        _ shared: SharedSegment, isNew: Bool, for request: AttachRequest, at address: KernelAddress,
+        _ note: inout SightingNote
     ) throws(ServiceError) -> Attachment {
         let entry = entry(shared, name: request.name, address: address, wasCreatedHere: isNew)
-        let attachment = try withRoom(for: entry) { (room) throws(ServiceError) in
+        var mine = note
+        defer { note = mine }
+        let isNoted = mine.isRecorded
+        let attachment = try withRoom(for: isNoted ? nil : entry) { (room) throws(ServiceError) in
             try registry.withLock { (registry) throws(ServiceError) -> Attachment? in
                 // The session may have ended while the kernel worked: then the segment goes again.
                 guard let session = registry.sessions[request.session] else { throw .sessionGone }
                 try registry.requireRoom(session, configuration.attachmentLimit)
+                if isNoted {
+                    entry.take(&mine)
+                    entry.isLook = true  // until the session is attached
+                }
                 let id = registry.insert(entry)
                 return registry.attach(request.session, to: id, request, &room)
             }

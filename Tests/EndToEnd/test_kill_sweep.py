@@ -338,16 +338,19 @@ def test_a_kill_at_any_instant_keeps_qt_waiting_for_nothing(start_server, names,
     sweep(start_server, names[kind], case, peer)
 
 
+@pytest.mark.parametrize("method", ["look", "attach"])
 def test_a_kill_at_any_instant_of_a_look_whose_segment_loses_its_user_then(
-        start_server, systemv, peer):
+        start_server, systemv, peer, method):
     """The server is kept at each instant while Qt lets go, and killed afterwards."""
+    target = systemv.href + ("/data" if method == "look" else "/attachment")
     server = start_server()
     api = Api(server.address)
     instant, said, lost = random.randint(1, STRIDE), "kept", 0
     while said:
         segment = peer.segment(systemv).create(64)
+        fields = {} if method == "look" else {"Session-Id": api.session().id}
         killer = Killer(server.pid, instant, keeps=True)
-        look = Pending(server.address, "GET", systemv.href + "/data", {}, None)
+        look = Pending(server.address, "GET" if method == "look" else "PUT", target, fields, None)
         wait_until(lambda: killer.has_said() or look.is_answered, 20)
         said = killer.line(0.3)  # what comes after the answer counts as well
         # Qt waits if the server has the lock just then.
@@ -360,6 +363,7 @@ def test_a_kill_at_any_instant_of_a_look_whose_segment_loses_its_user_then(
         letting_go.join(20)
         server = start_server.restart(server, api)
         look.hang_up()
+        api.end_sessions()
         segment.destroy()  # with the lock, if Qt let go of the segment by itself
         try:
             wait_until(lambda: not systemv.exists(), 10, "the end of the segment")

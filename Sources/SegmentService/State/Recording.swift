@@ -7,6 +7,16 @@ struct Room: Sendable {
     fileprivate var segment: StateStore.Prepared<SegmentState>?
 }
 
+/// Where a segment is recorded that is about to be attached to.
+struct SightingNote {
+    fileprivate var slot = StateSlot.none
+    fileprivate var serial: UInt64 = 0
+    /// Whether anybody was attached to it.
+    fileprivate(set) var wasUsed = false
+
+    var isRecorded: Bool { slot != .none }
+}
+
 extension Registry {
     /// Records an attachment that is about to be made, the segment first.
     func record(
@@ -106,25 +116,32 @@ extension SegmentService {
         return prepared.slot
     }
 
-    /// Records a segment that is about to be looked at, so that a successor destroys it if it loses its
-    /// last user meanwhile and this server is killed; where there is no room, it is looked at all the
-    /// same.
+    /// Records a segment that is about to be attached to, so that a successor destroys it if it loses
+    /// its last user meanwhile and this server is killed; where there is no room, it is attached to
+    /// all the same.
     ///
     /// - Parameters:
     ///   - name: What it is called.
     ///   - sighting: How it was found.
-    /// - Returns: Where, and the number that it has there.
-    func noteLook(_ name: SegmentName, _ sighting: Sighting) -> (slot: StateSlot, serial: UInt64) {
-        guard let state else { return (.none, 0) }
+    /// - Returns: The note, to be taken by an entry or forgotten.
+    func note(_ name: SegmentName, _ sighting: Sighting) -> SightingNote {
+        var note = SightingNote()
+        note.wasUsed = sighting.isUsed
+        guard let state else { return note }
         var record = SegmentState(
             serial: state.nextSerial(), identity: sighting.identity, keyFile: sighting.keyFile,
             byteCount: sighting.byteCount, wasCreatedHere: false, name: name)
         record.ending = sighting.isUsed ? .destroy : .keep
         record.isLook = true
-        guard let prepared = try? state.prepare(record) else { return (.none, 0) }
+        guard let prepared = try? state.prepare(record) else { return note }
         state.commit(prepared)
-        return (prepared.slot, record.serial)
+        note.slot = prepared.slot
+        note.serial = record.serial
+        return note
     }
+
+    /// Ends a note that no entry took.
+    func forget(_ note: SightingNote) { state?.release(note.slot, .segment) }
 
     /// Records the name of a segment that was first reached by another.
     func recordName(of id: EntryID) {
@@ -165,6 +182,12 @@ extension SegmentService {
 }
 
 extension Entry {
+    /// Makes a note the record of this entry.
+    func take(_ note: inout SightingNote) {
+        (slot, serial) = (note.slot, note.serial)
+        note.slot = .none
+    }
+
     /// What becomes of the segment if this server is killed: one that nobody used is not destroyed by
     /// being looked at.
     fileprivate var recordedEnding: LastDetach { isLook && !hadUser ? .keep : ending }
