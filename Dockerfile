@@ -25,6 +25,8 @@ RUN mkdir -p /out/usr/bin \
 FROM ${RUNTIME_IMAGE}
 ARG UID=10001
 ARG GID=10001
+# The time that the layers bear, in seconds since 1970; it keeps a cache from giving those of another.
+ARG SOURCE_DATE_EPOCH=0
 # What the program is linked to, and the user. What differs from one build to the next is removed.
 # hadolint ignore=DL3008
 RUN apt-get update \
