@@ -6,7 +6,8 @@ public protocol BodyProducer: Sendable {
     /// call at a time, and not at all for a `HEAD` request.
     ///
     /// - Parameters:
-    ///   - bytes: Where to append. At least one byte must be appended for ``Production/more``.
+    ///   - bytes: Where to append. At least one byte must be appended for ``Production/more`` if the
+    ///     length of the body was given.
     ///   - offset: How many bytes were produced before.
     /// - Returns: How far it got.
     func produce(into bytes: inout OutputRawSpan, at offset: Int) -> Production
@@ -14,7 +15,8 @@ public protocol BodyProducer: Sendable {
 
 /// How far a ``BodyProducer`` got.
 public enum Production: Sendable, Hashable {
-    /// Bytes were appended, and there may be more.
+    /// Bytes were appended, and there may be more; or none yet, and others are to be served before
+    /// more are asked for.
     case more
     /// The body ends with what was appended.
     case end

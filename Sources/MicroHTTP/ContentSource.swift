@@ -16,6 +16,10 @@ final class ContentSource {
     private let exchange: Exchange
     private let kind: Kind
     private var hasEnded = false
+    /// When the client could begin to take the answer, later by the time it was made to wait since.
+    private var startedAt = monotonicNanoseconds()
+    /// When the producer was asked that had nothing yet.
+    private var pausedAt: UInt64?
 
     init(_ exchange: Exchange, _ kind: Kind) {
         self.exchange = exchange
@@ -69,12 +73,20 @@ final class ContentSource {
         if hasEnded {
             return byteCount == nil ? cmicrohttpd_end_of_stream : fail()
         }
+        let now = byteCount == nil ? monotonicNanoseconds() : 0
+        if let pausedAt {
+            startedAt &+= now &- pausedAt
+            self.pausedAt = nil
+        }
         var bytes = unsafe OutputRawSpan(buffer: buffer, initializedCount: 0)
         let production = producer.produce(into: &bytes, at: offset)
         let count = unsafe bytes.finalize(for: buffer)
         switch production {
         case .more where count > 0:
             break
+        case .more where byteCount == nil:
+            pausedAt = now
+            return exchange.yield() ? 0 : cmicrohttpd_end_with_error
         case .end where count > 0:
             hasEnded = true
         case .end where byteCount == nil:
@@ -83,6 +95,10 @@ final class ContentSource {
             return fail()
         }
         exchange.bytesSent = offset + count
+        if byteCount == nil {
+            let link = exchange.link
+            link.deadline = startedAt &+ link.loop.answerNanoseconds(offset + count)
+        }
         return count
     }
 

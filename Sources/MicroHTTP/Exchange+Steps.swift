@@ -221,15 +221,26 @@ extension Exchange {
 
     /// Takes the connection off the loop until ``resume()``.
     ///
+    /// - Parameter yielding: Whether that is only for a turn of the loop.
     /// - Returns: false when everything is being closed, so that nothing may wait any more.
-    func suspend() -> Bool {
+    func suspend(yielding: Bool = false) -> Bool {
         guard !link.loop.isClosing else {
             endedBy = .shutdown
             return false
         }
         isSuspended = true
+        isYielding = yielding
         link.loop.willSuspend(self)
         unsafe MHD_suspend_connection(connection)
+        return true
+    }
+
+    /// Has the loop see to others before it goes on with this exchange.
+    ///
+    /// - Returns: false when everything is being closed.
+    func yield() -> Bool {
+        guard suspend(yielding: true) else { return false }
+        wake()
         return true
     }
 

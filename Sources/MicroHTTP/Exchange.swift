@@ -57,6 +57,8 @@ public final class Exchange: @unchecked Sendable {
     var drained = 0
     var isAnnounced = false
     var isSuspended = false
+    /// Whether that is only for a turn of the loop.
+    var isYielding = false
     /// Set when the connection is to be closed without (the rest of) an answer.
     var endedBy: ExchangeRecord.Outcome?
     var status: Int?

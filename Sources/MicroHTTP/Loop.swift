@@ -224,7 +224,10 @@ final class Loop: @unchecked Sendable {
             guard !link.hasSentAll else { return }
             link.hasSentAll = true
             close(whenReadToEnd: link)
-            if let exchange = link.exchange, exchange.isSuspended { exchange.end(.clientGone) }
+            guard let exchange = link.exchange, exchange.isSuspended, !exchange.isYielding else {
+                return
+            }
+            exchange.end(.clientGone)
         }
     }
 
@@ -373,7 +376,8 @@ final class Loop: @unchecked Sendable {
     /// Counts a connection that waits; a client that sends no more is not waited with.
     func willSuspend(_ exchange: Exchange) {
         suspended += 1
-        if exchange.link.hasSentAll { post(.end(exchange, .clientGone)) }
+        guard exchange.link.hasSentAll, !exchange.isYielding else { return }
+        post(.end(exchange, .clientGone))
     }
 
     func didResume() { suspended -= 1 }

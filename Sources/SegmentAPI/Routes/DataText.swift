@@ -29,6 +29,10 @@ final class DataText: BodyProducer {
     /// How many octets are turned into text at a time.
     private static let step = 16 * 1024
 
+    /// How many times that is done in a row, where nothing comes of it because it repeats what was
+    /// before, until other requests have their turn.
+    private static let patience = 16
+
     init(window: DataWindow, isJSON: Bool, source: Source) {
         self.window = window
         self.isJSON = isJSON
@@ -58,8 +62,11 @@ final class DataText: BodyProducer {
 
     func produce(into bytes: inout OutputRawSpan, at offset: Int) -> Production {
         state.withLock { state in
+            var turns = 0
             while state.sent == state.pending.count {
                 if state.isComplete { return .end }
+                guard turns < Self.patience else { return .more }
+                turns += 1
                 state.pending.removeAll(keepingCapacity: true)
                 state.sent = 0
                 guard advance(&state) else { return .failed }
