@@ -12,6 +12,7 @@ import pytest
 
 from harness.client import Api
 from harness.contract import CONTRACT
+from harness.server import ROOT
 from harness.waiting import wait_until
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
@@ -235,6 +236,16 @@ def test_every_code_is_counted_under_its_name(own):
                if (match := re.match(r'segmentd_http_requests_refused_total\{reason="(.*)"\}', name))}
     # The last two are the parser's own: such a request never comes to us.
     assert CONTRACT.codes() - counted == {"uri-too-long", "header-too-large"}
+
+
+def test_the_page_about_running_it_has_every_metric_and_reason(own):
+    page = own.get("/metrics", expect=200).body.decode()
+    lines = re.findall(r"^\| `segmentd_.*", (ROOT / "docs/operations.md").read_text(), re.M)
+    assert set(re.findall(r"`(segmentd_\w+)", "\n".join(lines))) == set(
+        re.findall(r"^# TYPE (segmentd_\w+)", page, re.M))
+    for name, reason in re.findall(r'^(segmentd_\w+)\{reason="([a-z-]+)"\}', page, re.M):
+        line, = (line for line in lines if f"`{name}`" in line)
+        assert f"`{reason}`" in line or "by the problem's code" in line, (name, reason)
 
 
 # Tracing

@@ -3,7 +3,7 @@ import re
 import subprocess
 import sys
 
-from harness.server import ROOT
+from harness.server import ROOT, run
 from harness.waiting import wait_until
 
 README = (ROOT / "README.md").read_text()
@@ -58,6 +58,13 @@ def test_a_qt_program_and_curl_share_a_segment_as_readme_says(server, api, envir
         program.communicate(b"\n", timeout=10)
     assert program.returncode == 0
     api.get("/v1/segments/camera", expect=404)
+
+
+def test_readme_names_every_flag_and_no_other(environment):
+    flags = set(re.findall(r"^  (--[a-z-]+)", run("--help", environment=environment).stdout, re.M))
+    options = README.partition("## Options")[2].partition("\n## ")[0]
+    named = set(re.findall(r"^\|.*", options, re.M))
+    assert set(re.findall(r"`(--[a-z-]+)", "".join(named))) - {"--help"} == flags - {"--version"}
 
 
 def test_every_test_that_the_security_page_names_is_there():
