@@ -1,4 +1,5 @@
 import MicroHTTP
+import Synchronization
 import Testing
 
 @Suite struct BodyTests {
@@ -35,6 +36,53 @@ import Testing
                 try client.send("0\r\n\r\n")
                 #expect(try client.reply().body == [UInt8](repeating: 7, count: 500_000))
             }
+        }
+    }
+
+    @Test(arguments: [true, false])
+    func `bodies together take no more room than there is, and give it back`(isChunked: Bool) throws
+    {
+        let held = Mutex<(exchange: Exchange, body: Body)?>(nil)
+        let arrived = Signal<Bool>()
+        try withServer {
+            $0.bodyMemoryLimit = 300_000
+        } handler: { exchange in
+            .collect(limit: 4 << 20, overflow: .text("too large", status: 413)) { body in
+                guard exchange.path == "/held" else { return .respond(.text("taken")) }
+                held.withLock { $0 = (exchange, body) }
+                arrived.report(true)
+                return .later
+            }
+        } _: { server in
+            func put(_ byteCount: Int) throws -> Int {
+                let client = try Client(port: server.boundPort)
+                let body = [UInt8](repeating: 1, count: byteCount)
+                if isChunked {
+                    try client.request("PUT", "/", "Transfer-Encoding: chunked\r\n")
+                    try client.send(String(byteCount, radix: 16) + "\r\n")
+                    try client.send(body)
+                    try client.send("\r\n0\r\n\r\n")
+                } else {
+                    try client.request("PUT", "/", "Content-Length: \(byteCount)\r\n", then: body)
+                }
+                return try client.reply().status
+            }
+            let waiting = try Client(port: server.boundPort)
+            try waiting.request(
+                "PUT", "/held", "Content-Length: 200000\r\n",
+                then: [UInt8](repeating: 2, count: 200_000))
+            _ = try arrived.wait()
+            #expect(try put(150_000) == 503)
+            #expect(try put(90_000) == 200)
+            #expect(try put(64 * 1024) == 200)
+            #expect(try put(150_000) == 503)
+            let (exchange, body) = try #require(held.withLock { $0.take() })
+            #expect(body.byteCount == 200_000)
+            exchange.respond(.text("held"))
+            #expect(try waiting.reply().text == "held")
+            _ = consume body
+            #expect(try put(300_000) == 200)
+            #expect(try put(300_001) == 503)
         }
     }
 
