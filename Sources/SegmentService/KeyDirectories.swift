@@ -9,18 +9,22 @@ struct KeyFileDirectory {
 
     init(_ environment: KeyEnvironment) { prefix = environment.temporaryLocation + "/" }
 
-    /// Whether a name has a key file that lies right in the directory, and is no link.
-    func isPlainFile(of name: SegmentName) -> Bool {
-        guard case .key(let key) = name, case .systemV = key.type else { return false }
+    /// Where a name leads whose key file lies right in the directory and is no link; `nil` where
+    /// that takes a closer look.
+    func address(of name: SegmentName) -> KernelAddress? {
+        guard case .key(let key) = name, isPlainFile(of: key) else { return nil }
+        return key.addressOfFileThatIsNoLink
+    }
+
+    private func isPlainFile(of key: NativeKey) -> Bool {
+        guard case .systemV = key.type else { return false }
         let path = key.value.utf8.span
         let start = prefix.utf8.count
         guard path.count > start else { return false }
         let directory = prefix.utf8.span
         for index in 0..<start where path[index] != directory[index] { return false }
         for index in start..<path.count where path[index] == UInt8(ascii: "/") { return false }
-        // `.` and `..` are no files of their own.
-        guard path.count > start + 2 else { return false }
-        return !KeyEnvironment.isLink(key.value)
+        return path.count > start + 2  // `.` and `..` are no files of their own
     }
 }
 

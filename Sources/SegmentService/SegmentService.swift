@@ -250,9 +250,8 @@ public final class SegmentService: Sendable {
         if let session, let known = registry.withLock({ $0.sessions[session]?.addresses[name] }) {
             return known
         }
-        if !keyFiles.isPlainFile(of: name) {
-            try configuration.environment.requireNoLinks(to: name)
-        }
+        if let address = keyFiles.address(of: name) { return address }
+        try configuration.environment.requireNoLinks(to: name)
         do throws(SegmentError) {
             if let address = try name.address() { return address }
             return putBack(name) ? try name.address() : nil

@@ -25,7 +25,7 @@ extension KeyEnvironment {
     }
 
     /// Whether a path is a symbolic link.
-    package static func isLink(_ path: String) -> Bool {
+    private static func isLink(_ path: String) -> Bool {
         FileStatus(atPath: path)?.isSymbolicLink == true
     }
 

@@ -98,7 +98,19 @@ final class POSIXMemory: SegmentMemory {
 
     var keyFile: KeyFile? { nil }
 
+    // A copy out of the mapping costs a fraction of a call that reads. Behind a new end it may give
+    // the rest of a page, so the size is looked at afterwards. Where a page is not to be had, that
+    // call can say why, or give the zeros of one that nobody has written to yet.
     func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(MemoryFault) {
+        guard unsafe mapping.copy(from: offset, into: buffer) else {
+            return try unsafe readFile(at: offset, into: buffer)
+        }
+        try requireBytes(upTo: offset + buffer.count)
+    }
+
+    private func readFile(at offset: Int, into buffer: UnsafeMutableRawBufferPointer)
+        throws(MemoryFault)
+    {
         var done = 0
         while done < buffer.count {
             let part = unsafe UnsafeMutableRawBufferPointer(rebasing: buffer[done...])

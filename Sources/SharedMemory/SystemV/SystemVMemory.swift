@@ -104,7 +104,11 @@ final class SystemVMemory: SegmentMemory {
 
     var hasItsName: Bool { hasItsAddress && keyFile.map { $0.standing == .same } ?? true }
 
-    var hasItsAddress: Bool { (try? status()).map { !$0.isMarkedForRemoval } ?? false }
+    // The key is taken from a segment that is removed, and to ask for it costs less than the status.
+    var hasItsAddress: Bool {
+        if let keyFile { return shmget(keyFile.key, 0, 0) == identifier }
+        return (try? status()).map { !$0.isMarkedForRemoval } ?? false
+    }
 
     var properName: String { SegmentName.identifier(identifier).description }
 
