@@ -44,8 +44,8 @@ extension Exchange {
             return hasBody && !expectsContinue ? answerBeforeBody() : queueGiven()
         }
         switch link.loop.handler.receive(self) {
-        case .respond(let response): return refuse(response)
-        case .refuse(let response): return refuse(response)
+        case .respond(let response): return refuse(consume response)
+        case .refuse(let response): return refuse(consume response)
         case .collect(let limit, let overflow, let then):
             let isKnown = contentLength ?? 0
             guard isKnown <= limit else { return refuse(overflow()) }

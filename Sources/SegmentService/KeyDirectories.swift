@@ -9,15 +9,11 @@ struct KeyFileDirectory {
 
     init(_ environment: KeyEnvironment) { prefix = environment.temporaryLocation + "/" }
 
-    /// Where a name leads whose key file lies right in the directory and is no link; `nil` where
-    /// that takes a closer look.
-    func address(of name: SegmentName) -> KernelAddress? {
-        guard case .key(let key) = name, isPlainFile(of: key) else { return nil }
-        return key.addressOfFileThatIsNoLink
-    }
-
-    private func isPlainFile(of key: NativeKey) -> Bool {
-        guard case .systemV = key.type else { return false }
+    /// Whether a name has a key file that lies right in the directory, by a key that can name a
+    /// segment.
+    func holdsFile(of name: SegmentName) -> Bool {
+        guard case .key(let key) = name, case .systemV = key.type, (try? key.validate()) != nil
+        else { return false }
         let path = key.value.utf8.span
         let start = prefix.utf8.count
         guard path.count > start else { return false }

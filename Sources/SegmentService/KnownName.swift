@@ -8,13 +8,22 @@ public final class KnownName: Sendable {
     /// Whether what was read will always say this name, as all do but the number of a segment.
     public let isLasting: Bool
 
+    /// Whether it has a key file that lies right in Qt's directory of temporary files, by a key that
+    /// can name a segment: then one look at that file tells where it leads.
+    let hasPlainFile: Bool
+
     /// Makes it known.
     ///
     /// - Parameters:
     ///   - name: The name.
     ///   - isLasting: Whether what was read will always say this name.
-    public init(_ name: SegmentName, isLasting: Bool = true) {
+    public convenience init(_ name: SegmentName, isLasting: Bool = true) {
+        self.init(name, isLasting: isLasting, hasPlainFile: false)
+    }
+
+    init(_ name: SegmentName, isLasting: Bool, hasPlainFile: Bool) {
         self.name = name
         self.isLasting = isLasting
+        self.hasPlainFile = hasPlainFile
     }
 }

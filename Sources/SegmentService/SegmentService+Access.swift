@@ -87,7 +87,7 @@ extension SegmentService {
     public func access(_ name: KnownName, session: Session.ID?, for mode: AccessMode)
         throws(ServiceError) -> SegmentAccess
     {
-        guard let session else { return try peek(name.name, for: mode) }
+        guard let session else { return try peek(name, for: mode) }
         return try attached(session, to: name.name, known: name, renewedAt: .now) {
             (registry, record) throws(ServiceError) -> SegmentAccess in
             guard let entry = registry.entries[record.entry], let shared = entry.segment else {
@@ -103,12 +103,13 @@ extension SegmentService {
         }
     }
 
-    private func peek(_ name: SegmentName, for mode: AccessMode) throws(ServiceError)
+    private func peek(_ known: KnownName, for mode: AccessMode) throws(ServiceError)
         -> SegmentAccess
     {
+        let name = known.name
         let deadline = MonotonicInstant.now.advanced(byMilliseconds: Self.patience)
         while MonotonicInstant.now < deadline {
-            guard let address = try address(of: name, session: nil) else { throw missing(name) }
+            guard let address = try address(of: known) else { throw missing(name) }
             switch join(address) {
             case .joined(let access):
                 guard access.segment.hasItsAddress else {

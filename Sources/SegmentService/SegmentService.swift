@@ -106,7 +106,7 @@ public final class SegmentService: Sendable {
         guard case .key = name, !text.lowercased().hasPrefix("shmid:") else {
             return KnownName(name, isLasting: false)
         }
-        let known = KnownName(name)
+        let known = KnownName(name, isLasting: true, hasPlainFile: keyFiles.holdsFile(of: name))
         names.remember(known, of: text)
         return known
     }
@@ -250,11 +250,24 @@ public final class SegmentService: Sendable {
         if let session, let known = registry.withLock({ $0.sessions[session]?.addresses[name] }) {
             return known
         }
-        if let address = keyFiles.address(of: name) { return address }
+        if keyFiles.holdsFile(of: name), let address = fileAddress(of: name) { return address }
         try configuration.environment.requireNoLinks(to: name)
         do throws(SegmentError) {
             if let address = try name.address() { return address }
             return putBack(name) ? try name.address() : nil
         } catch { throw ServiceError(error) }
+    }
+
+    /// Where a name that was read before leads.
+    func address(of known: KnownName) throws(ServiceError) -> KernelAddress? {
+        if known.hasPlainFile, let address = fileAddress(of: known.name) { return address }
+        return try address(of: known.name, session: nil)
+    }
+
+    /// Where the key file of a name leads that lies right in Qt's directory; `nil` where that takes
+    /// a closer look.
+    private func fileAddress(of name: SegmentName) -> KernelAddress? {
+        guard case .key(let key) = name else { return nil }
+        return key.addressOfFileThatIsNoLink
     }
 }

@@ -37,6 +37,8 @@ package struct Query: Sendable {
     package struct Parameter: Sendable {
         package let name: String
         package let value: String
+        /// Whether a reader of the query has asked for it.
+        var isRead = false
     }
 
     package let parameters: [Parameter]

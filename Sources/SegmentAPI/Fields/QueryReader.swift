@@ -11,14 +11,12 @@
 ///
 /// A parameter that is left out reads as nil.
 package struct QueryReader: Sendable {
-    private let parameters: [Query.Parameter]
-    private var isRead: [Bool]
+    private var parameters: [Query.Parameter]
     private var namesAskedFor: [String] = []
 
     /// A reader of no query at all.
     package init() {
         parameters = []
-        isRead = []
     }
 
     /// Parses what stands behind the question mark, if there is one.
@@ -26,7 +24,6 @@ package struct QueryReader: Sendable {
     /// - Throws: ``QueryError`` as of ``Query``.
     package init(_ raw: some Collection<UInt8>) throws(QueryError) {
         parameters = try Query(raw).parameters
-        isRead = Array(repeating: false, count: parameters.count)
     }
 
     /// Parses what stands behind the question mark, if there is one.
@@ -37,7 +34,6 @@ package struct QueryReader: Sendable {
     /// Parses what stands behind the question mark, where it lies.
     init(_ raw: Span<UInt8>) throws(QueryError) {
         parameters = try Query(raw).parameters
-        isRead = Array(repeating: false, count: parameters.count)
         namesAskedFor.reserveCapacity(8)
     }
 
@@ -45,8 +41,7 @@ package struct QueryReader: Sendable {
     ///
     /// - Throws: ``QueryError`` with code `unknownParameter` and the first of them.
     package consuming func finish() throws(QueryError) {
-        guard let index = isRead.firstIndex(of: false) else { return }
-        let name = parameters[index].name
+        guard let name = parameters.first(where: { !$0.isRead })?.name else { return }
         let known =
             namesAskedFor.isEmpty
             ? "none is known here"
@@ -65,7 +60,7 @@ package struct QueryReader: Sendable {
         guard let index = parameters.firstIndex(where: { $0.name.isSameUTF8(as: name) }) else {
             return nil
         }
-        isRead[index] = true
+        parameters[index].isRead = true
         return parameters[index].value
     }
 
