@@ -37,9 +37,11 @@ struct Segmentd: ParsableCommand {
         let log = try Log(configuration)
         defer { log.close() }
 
+        let store = try state.open(log.logger)
+        // Should the start fail, what a predecessor left is there for the next one.
+        state.isStateKept = !store.wasEmpty
         let service = SegmentService(
-            configuration: configuration.service, state: try state.open(log.logger),
-            audit: log.audit)
+            configuration: configuration.service, state: store, audit: log.audit)
         let transport = configuration.server(descriptorLimit: descriptorLimit) {
             log.logger.info("libmicrohttpd: \($0)")
         }

@@ -10,7 +10,8 @@ struct StateDirectory: ~Copyable {
     private let isNew: Bool
     private let directory: CInt
     private let lock: CInt
-    /// Whether the state file stays when the server ends, for it tells its successor something.
+    /// Whether the files stay when the server ends, or does not come to start: they tell its successor
+    /// something.
     var isStateKept = false
 
     /// Makes the directory, or takes one that is there, and locks it.
@@ -43,8 +44,10 @@ struct StateDirectory: ~Copyable {
     }
 
     deinit {
-        if !isStateKept { _ = unsafe unlinkat(directory, Self.stateName, 0) }
-        _ = unsafe unlinkat(directory, Self.lockName, 0)
+        if !isStateKept {
+            _ = unsafe unlinkat(directory, Self.stateName, 0)
+            _ = unsafe unlinkat(directory, Self.lockName, 0)
+        }
         if isNew, !isStateKept { _ = unsafe rmdir(path) }
         close(lock)
         close(directory)

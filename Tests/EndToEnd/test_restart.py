@@ -462,7 +462,7 @@ def test_tokens_go_on_growing_after_an_orderly_stop_though_the_clock_steps_back(
     lock()
     for years in (1, 9, 2):
         stop(server)
-        assert os.listdir(server.state) == ["state"]
+        assert sorted(os.listdir(server.state)) == ["lock", "state"]
         assert os.path.getsize(os.path.join(server.state, "state")) == 4096
         server = start_again(start_server, server, api, wrapper=("env",), environment={
             **environment, "LD_PRELOAD": str(library), "DONT_FAKE_MONOTONIC": "1",
@@ -481,6 +481,47 @@ def test_tokens_go_on_growing_after_an_orderly_stop_though_the_clock_steps_back(
     api.close()
     server.crash()
     no_debris.clean()  # what the library had
+
+
+def fails_to_start(server):
+    """A start on the same state that comes to nothing, for the port is taken."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run("--listen", f"127.0.0.1:{port}", "--state-dir", server.state,
+                     environment=server.start[0])
+    assert result.returncode == 1 and str(port) in result.stderr
+
+
+def test_a_start_that_fails_costs_nothing_of_what_a_killed_server_left(crash, name):
+    session = crash.api.session()
+    session.create(name)
+    token = session.lock(name).json["fencing_token"]
+    for _ in range(2):
+        crash.server.crash()
+        fails_to_start(crash.server)
+        crash()
+        assert session.lock(name).json["fencing_token"] == token
+        assert session.write(name, b"mine", offset=0, token=token)
+    session.unlock(name)
+
+
+def test_a_start_that_fails_costs_nothing_of_what_a_stop_left(start_server, posix):
+    server = start_server("--max-segments", "1")
+    api = Api(server.address)
+    session = api.session()
+    session.create(posix, on_last_detach="keep")
+    token = session.lock(posix).json["fencing_token"]
+    stop(server)
+    fails_to_start(server)
+    server = start_again(start_server, server, api)
+    assert "killed" not in server.log()
+    session = api.session()
+    session.request("POST", "/v1/segments", json={"native_key": posix.body["native_key"] + "2",
+                                                  "size": 8}, expect=507)
+    session.attach(posix)
+    assert session.lock(posix).json["fencing_token"] > token
+    assert session.end().json["released"][0]["destroyed"]
+    api.close()
 
 
 def test_tokens_of_another_boot_are_remembered(start_server, posix):

@@ -25,6 +25,8 @@ public final class StateStore: Sendable {
     let lastToken: FencingToken
     /// What was wrong with the file, or why it was set aside, in a sentence each.
     public let remarks: [String]
+    /// Whether there was nothing in the file that a server has to know.
+    public let wasEmpty: Bool
 
     /// Opens the state file, or makes one.
     ///
@@ -57,6 +59,7 @@ public final class StateStore: Sendable {
             remarks.append("\(count) damaged records of the state file are left out")
         }
         self.remarks = remarks
+        wasEmpty = image == nil && lastToken == 0
         mark = image?.head.mark ?? .random(in: 1 ... .max)
         space = Mutex(image.map { Space($0) } ?? Space())
         lastSerial = Atomic(image?.segments.map(\.1.serial).max() ?? 0)
@@ -73,8 +76,6 @@ public final class StateStore: Sendable {
         }
         // What text a damaged record had is free already, or another's.
         for (slot, kind) in image?.damaged ?? [] { free(slot, kind) }
-        storeHead(UInt64(getpid()), at: StateLayout.Head.process)
-        storeHead(0, at: StateLayout.Head.ending)
     }
 
     /// Writes the head of a new file.
@@ -82,18 +83,20 @@ public final class StateStore: Sendable {
         try file.grow(to: StateLayout.headWordCount * 8)
         file.write(head, at: StateLayout.Head.host)
         file.store(lastToken, at: StateLayout.Head.lastToken)
-        file.store(0, at: StateLayout.Head.formerProcess)
+        file.store(UInt64(getpid()), at: StateLayout.Head.formerProcess)
         file.store(UInt64(getpid()), at: StateLayout.Head.process)
         file.store(0, at: StateLayout.Head.ending)
         file.store(StateLayout.magic, at: StateLayout.Head.magic)
     }
 
-    /// Hands over what was found, once.
+    /// Hands over what was found, once, to whoever is going to deal with it; until then the file is
+    /// the predecessor's.
     func takeFound() -> StateImage? {
-        found.withLock { image in
-            defer { image = nil }
-            return image
-        }
+        let image = found.withLock { $0.take() }
+        guard let image else { return nil }
+        storeHead(UInt64(getpid()), at: StateLayout.Head.process)
+        storeHead(0, at: StateLayout.Head.ending)
+        return image
     }
 
     /// Notes that what a predecessor left has been dealt with.
