@@ -25,10 +25,12 @@ let accessCallback: MHD_AccessHandlerCallback = {
     guard let request = unsafe request?.pointee, let uploadByteCount = unsafe uploadByteCount else {
         return .NO
     }
-    let exchange = unsafe Unmanaged<Exchange>.fromOpaque(request).takeUnretainedValue()
     let bytes = unsafe UnsafeRawBufferPointer(start: upload, count: uploadByteCount.pointee)
     unsafe uploadByteCount.pointee = 0
-    return unsafe exchange.step(method: method, version: version, upload: bytes)
+    // It is kept for as long as libmicrohttpd knows the request.
+    return unsafe Unmanaged<Exchange>.fromOpaque(request)._withUnsafeGuaranteedRef {
+        unsafe $0.step(method: method, version: version, upload: bytes)
+    }
 }
 
 /// The request is over, one way or another.

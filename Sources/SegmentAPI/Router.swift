@@ -1,7 +1,7 @@
 import MicroHTTP
 
 /// What a method of a path does, and who may ask for it.
-struct Operation: Sendable {
+final class Operation: Sendable {
     /// One of the API's methods, as the language names it without the API.
     typealias Action = @Sendable (SegmentAPI) -> (Call) throws(Problem) -> Plan
 
@@ -21,7 +21,7 @@ struct Operation: Sendable {
 }
 
 /// What a path leads to.
-struct Route: Sendable {
+final class Route: Sendable {
     /// The path with its open components in braces, for logs and counters.
     let template: String
     let operations: [Operation]

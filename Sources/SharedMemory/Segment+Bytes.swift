@@ -1,11 +1,5 @@
 /// The bytes of a segment: copies that never fault, and the memory itself for those who embed it.
 extension Segment {
-    /// The size when it was created or attached, in bytes.
-    public var byteCount: Int { memory.byteCount }
-
-    /// What this holder may do with the bytes.
-    public var mode: AccessMode { memory.mode }
-
     /// Copies bytes out of the segment.
     ///
     /// Never faults, and never gives bytes that are not there.

@@ -26,6 +26,12 @@ public struct Segment: ~Copyable, Sendable {
     /// The lock that belongs to the segment; `nil` for one without a key file, which has none.
     public let lock: SegmentLock?
 
+    /// The size when it was created or attached, in bytes.
+    public let byteCount: Int
+
+    /// What this holder may do with the bytes.
+    public let mode: AccessMode
+
     let hold: Hold
     var memory: any SegmentMemory { hold.memory }
     let isSettled = Atomic(false)
@@ -39,6 +45,8 @@ public struct Segment: ~Copyable, Sendable {
     init(name: SegmentName, lock: SegmentLock?, memory: any SegmentMemory) {
         self.name = name
         self.lock = lock
+        byteCount = memory.byteCount
+        mode = memory.mode
         self.hold = Hold(memory)
     }
 
