@@ -61,8 +61,8 @@ int csharedmemory_semctl_times(int semid, int64_t *last_operation, int64_t *last
     return result;
 }
 
-int csharedmemory_semop_undo(int semid, short change, const struct timespec *timeout) {
-    struct sembuf operation = {.sem_num = 0, .sem_op = change, .sem_flg = SEM_UNDO};
+int csharedmemory_semop_undo(int semid, short change, short flags, const struct timespec *timeout) {
+    struct sembuf operation = {.sem_num = 0, .sem_op = change, .sem_flg = (short) (SEM_UNDO | flags)};
     return semtimedop(semid, &operation, 1, timeout);
 }
 

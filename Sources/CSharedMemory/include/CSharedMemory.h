@@ -26,8 +26,8 @@ int csharedmemory_semctl_remove(int semid);
 /// Seconds since the epoch of the last semop (0: never one) and of the creation or last change.
 int csharedmemory_semctl_times(int semid, int64_t *last_operation, int64_t *last_change);
 /// One operation on the only semaphore of the array, undone by the kernel when the process dies.
-/// A null timeout waits without limit; a zero one does not wait.
-int csharedmemory_semop_undo(int semid, short change, const struct timespec *timeout);
+/// The flags are IPC_NOWAIT or none. A null timeout waits without limit.
+int csharedmemory_semop_undo(int semid, short change, short flags, const struct timespec *timeout);
 
 // MARK: Files of /dev/shm. F_SETLEASE, O_TMPFILE and renameat2 are GNU-only; fcntl is variadic.
 

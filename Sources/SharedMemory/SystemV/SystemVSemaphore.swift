@@ -65,7 +65,8 @@ final class SystemVSemaphore: SegmentSemaphore {
     }
 
     func tryWait() throws(SystemCallError) -> Bool {
-        try change(by: -1, within: timespec(tv_sec: 0, tv_nsec: 0))
+        // Not a wait of no length: a signal can end that one, and does not end this.
+        try change(by: -1, within: nil, Int16(IPC_NOWAIT))
     }
 
     func wait(until deadline: MonotonicInstant) throws(SystemCallError) -> Bool {
@@ -85,10 +86,12 @@ final class SystemVSemaphore: SegmentSemaphore {
         if isOwner { remove(byForce: false) } else { try post() }
     }
 
-    private func change(by amount: Int16, within span: timespec?) throws(SystemCallError) -> Bool {
+    private func change(
+        by amount: Int16, within span: timespec?, _ flags: Int16 = 0
+    ) throws(SystemCallError) -> Bool {
         var limit = span ?? timespec()
         let answer = unsafe withUnsafePointer(to: &limit) {
-            unsafe csharedmemory_semop_undo(number, amount, span == nil ? nil : $0)
+            unsafe csharedmemory_semop_undo(number, amount, flags, span == nil ? nil : $0)
         }
         guard answer == -1 else { return true }
         let error = errno
