@@ -94,6 +94,29 @@ import Testing
         }
     }
 
+    @Test(arguments: [AccessMode.readOnly, .readWrite])
+    func `whose creator reserved no memory takes none by being read`(mode: AccessMode) throws {
+        try withTemporaryKey(.posix) { key in
+            let path = "/dev/shm/\(key.posixName)"
+            let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL, 0o600)
+            try #require(descriptor >= 0 && ftruncate(descriptor, 1 << 20) == 0)
+            defer { close(descriptor) }
+            var byte: UInt8 = 7
+            try #require(pwrite(descriptor, &byte, 1, 500_000) == 1)
+            var before = stat()
+            try #require(fstat(descriptor, &before) == 0 && before.st_blocks * 512 < 1 << 20)
+            let segment = try Segment.attach(key, mode: mode)
+            for offset in stride(from: 0, to: segment.byteCount, by: 4096) {
+                let bytes = try segment.read(at: offset, byteCount: 4096)
+                #expect(bytes.count { $0 != 0 } == (offset == 499_712 ? 1 : 0))
+            }
+            var after = stat()
+            #expect(fstat(descriptor, &after) == 0 && after.st_blocks == before.st_blocks)
+            segment.settle()
+            unlink(path)
+        }
+    }
+
     @Test func `that a peer truncated answers with an error, never with a fault or more bytes`()
         throws
     {

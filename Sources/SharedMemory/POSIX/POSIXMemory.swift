@@ -10,8 +10,14 @@ final class POSIXMemory: SegmentMemory {
     let byteCount: Int
     private let file: SharedMemoryFile
     private let mapping: Mapping
+    /// Whether all of it had memory when it was attached: then no look at it takes any.
+    private let isReserved: Bool
 
-    private init(file: consuming SharedMemoryFile, mapping: consuming Mapping, mode: AccessMode) {
+    private init(
+        file: consuming SharedMemoryFile, mapping: consuming Mapping, mode: AccessMode,
+        isReserved: Bool
+    ) {
+        self.isReserved = isReserved
         self.file = file
         self.byteCount = mapping.byteCount
         self.mapping = mapping
@@ -39,7 +45,7 @@ final class POSIXMemory: SegmentMemory {
             mapping = try Mapping(of: descriptor, byteCount: byteCount, mode: mode)
         }
         guard let mapping = mapping.take() else { preconditionFailure("prepared above") }
-        return POSIXMemory(file: file, mapping: mapping, mode: mode)
+        return POSIXMemory(file: file, mapping: mapping, mode: mode, isReserved: true)
     }
 
     /// Attaches to what has the name now.
@@ -51,14 +57,17 @@ final class POSIXMemory: SegmentMemory {
     ) throws(SystemCallError) -> POSIXMemory {
         for _ in 0..<100 {
             let file = try SharedMemoryFile.open(named: name, mode: mode)
-            let byteCount = try file.descriptor.status().byteCount
+            let status = try file.descriptor.status()
+            let byteCount = status.byteCount
             if byteCount > 0 {
                 tell?(
                     Sighting(
                         identity: .file(file.identity), keyFile: nil, byteCount: byteCount,
                         isUsed: file.useByOthers() == .used))
                 let mapping = try Mapping(of: file.descriptor, byteCount: byteCount, mode: mode)
-                return POSIXMemory(file: file, mapping: mapping, mode: mode)
+                return POSIXMemory(
+                    file: file, mapping: mapping, mode: mode,
+                    isReserved: status.reservedByteCount >= byteCount)
             }
             pause(microseconds: 100)
         }
@@ -99,10 +108,10 @@ final class POSIXMemory: SegmentMemory {
     var keyFile: KeyFile? { nil }
 
     // A copy out of the mapping costs a fraction of a call that reads. Behind a new end it may give
-    // the rest of a page, so the size is looked at afterwards. Where a page is not to be had, that
-    // call can say why, or give the zeros of one that nobody has written to yet.
+    // the rest of a page, so the size is looked at afterwards. And a page that nobody has written to
+    // yet would take memory by being looked at, which the call that reads gives zeros for.
     func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(MemoryFault) {
-        guard unsafe mapping.copy(from: offset, into: buffer) else {
+        guard isReserved, unsafe mapping.copy(from: offset, into: buffer) else {
             return try unsafe readFile(at: offset, into: buffer)
         }
         try requireBytes(upTo: offset + buffer.count)

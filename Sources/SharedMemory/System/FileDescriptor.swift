@@ -20,6 +20,8 @@ struct FileDescriptor: ~Copyable, Sendable {
 struct FileStatus: Sendable {
     let identity: FileIdentity
     let byteCount: Int
+    /// How much memory or disk it has, in bytes; less than ``byteCount`` where it has holes.
+    let reservedByteCount: Int
     let linkCount: Int
     let owner: UInt32
     let group: UInt32
@@ -28,6 +30,7 @@ struct FileStatus: Sendable {
     init(_ status: stat) {
         identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
         byteCount = Int(status.st_size)
+        reservedByteCount = Int(status.st_blocks) * 512
         linkCount = Int(status.st_nlink)
         owner = status.st_uid
         group = status.st_gid
