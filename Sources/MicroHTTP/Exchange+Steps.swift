@@ -10,6 +10,7 @@ extension Exchange {
         version: UnsafePointer<CChar>?,
         upload: UnsafeRawBufferPointer
     ) -> MHD_Result {
+        link.loop.noteStep(isPiece: unsafe !upload.isEmpty)
         guard endedBy == nil else { return .NO }
         switch phase {
         case .fresh:
@@ -17,12 +18,10 @@ extension Exchange {
             unsafe head.read(connection, method: method, version: version, into: link.headers)
             self.head = consume head
             return begin()
-        case .collecting(let limit, let overflow, let then):
-            guard unsafe upload.isEmpty else {
-                return unsafe collect(upload, limit: limit, overflow: overflow)
-            }
+        case .collecting:
+            guard unsafe upload.isEmpty else { return unsafe collect(upload) }
             phase = .awaiting
-            decide(after: then, with: body.take())
+            if let then = collection.take()?.then { decide(after: then, with: body.take()) }
             return conclude()
         case .draining:
             guard unsafe upload.isEmpty else { return drain(upload.count) }
@@ -50,9 +49,11 @@ extension Exchange {
             let isKnown = contentLength ?? 0
             guard isKnown <= limit else { return refuse(overflow()) }
             guard isKnown <= BodyBuffer.uncountedByteCount || memory.hasRoom(for: isKnown),
-                body.reserve(isKnown)
+                body.reserve(isKnown, from: link.loop.bodies)
             else { return refuse(noRoom()) }
-            phase = .collecting(limit: limit, overflow: overflow, then: then)
+            phase = .collecting
+            bodyLimit = limit
+            collection = Collection(overflow: overflow, then: then)
         case .later:
             phase = .draining
         }
@@ -95,19 +96,20 @@ extension Exchange {
         respond(response)
     }
 
-    private func collect(
-        _ upload: UnsafeRawBufferPointer, limit: Int, overflow: () -> Response
-    ) -> MHD_Result {
-        let fits = body.byteCount + upload.count <= limit
-        if fits, body.takeRoom(for: upload.count, in: memory),
-            unsafe body.append(upload, limit: limit)
-        {
-            return .YES
+    private func collect(_ upload: UnsafeRawBufferPointer) -> MHD_Result {
+        let fits = body.byteCount + upload.count <= bodyLimit
+        if fits, body.takeRoom(for: upload.count, in: memory) {
+            if unsafe body.append(upload) { return .YES }
+            if body.makeRoom(for: upload.count, limit: bodyLimit, from: link.loop.bodies),
+                unsafe body.append(upload)
+            {
+                return .YES
+            }
         }
         drained = body.byteCount
         body.discard()
         phase = .draining
-        give(fits ? noRoom() : overflow())
+        if let overflow = collection.take()?.overflow { give(fits ? noRoom() : overflow()) }
         return drain(upload.count)
     }
 
@@ -317,6 +319,7 @@ extension Exchange {
             )
             link.loop.handler.finished(self, record)
         }
+        collection = nil  // it may hold the exchange
         body.discard()
         stocked?.isTaken = false
         // Whoever keeps the exchange keeps none of this.

@@ -54,6 +54,8 @@ public final class Exchange: @unchecked Sendable {
     var ready: Response?
     var keepsake: (any AnyObject & Sendable)?
     var body = BodyBuffer()
+    var bodyLimit = 0
+    var collection: Collection?
     var drained = 0
     var isAnnounced = false
     var isSuspended = false
@@ -285,13 +287,18 @@ extension Exchange {
         }
     }
 
+    /// What to do with a body that is too large, and with one that is here whole.
+    struct Collection {
+        let overflow: @Sendable () -> Response
+        let then: @Sendable (Body) -> Plan
+    }
+
     /// How far the loop has got with an exchange.
     enum Phase {
         /// The head has not been looked at.
         case fresh
-        /// The body goes into `body`.
-        case collecting(
-            limit: Int, overflow: @Sendable () -> Response, then: @Sendable (Body) -> Plan)
+        /// The body goes into `body`, as `collection` says.
+        case collecting
         /// The body is dropped; the answer follows it.
         case draining
         /// The request is here whole and has no answer yet.

@@ -60,7 +60,12 @@ final class Loop: @unchecked Sendable {
     private var suspended = 0
     /// Answers to be used again.
     var stock = ResponseStock()
+    /// Memory for large bodies.
+    let bodies: BodyStock
     private var isAccepting = true
+    /// What happened while a daemon ran.
+    private var steps = 0
+    private var pieces = 0
 
     /// Whether answers are the last of their connections.
     private(set) var isDraining = false
@@ -74,6 +79,7 @@ final class Loop: @unchecked Sendable {
         self.configuration = configuration
         self.identity = identity
         self.bodyMemory = bodyMemory
+        bodies = BodyStock(within: bodyMemory)
         self.handler = handler
         requestNanoseconds = configuration.requestTimeout.wholeNanoseconds
         idleNanoseconds = configuration.idleTimeout.wholeNanoseconds
@@ -163,7 +169,7 @@ final class Loop: @unchecked Sendable {
         while true {
             wait(until: deadline)
             if let end = readMail() { deadline = end }
-            for daemon in daemons where daemon.mustRun { daemon.run() }
+            for daemon in daemons where daemon.mustRun { run(daemon) }
             closeEnded()
             let now = monotonicNanoseconds()
             sweep(now)
@@ -172,6 +178,26 @@ final class Loop: @unchecked Sendable {
         close()
         thread.store(0, ordering: .relaxed)
     }
+
+    /// Runs a daemon, and again while nothing but pieces of bodies came in by it.
+    ///
+    /// libmicrohttpd reads one piece of a body a turn. Nothing else waits for longer than a few.
+    private func run(_ daemon: Daemon) {
+        steps = 0
+        pieces = 0
+        repeat {
+            daemon.run()
+        } while pieces == steps && 1..<Self.pieceLimit ~= pieces
+            && daemon.timeout == 0
+    }
+
+    /// Notes that a request has got on, by a piece of its body or otherwise.
+    func noteStep(isPiece: Bool) {
+        steps += 1
+        if isPiece { pieces += 1 }
+    }
+
+    private static let pieceLimit = 32
 
     // Numbers that are no addresses of links.
     private static let bellToken: UInt64 = 0
@@ -190,7 +216,7 @@ final class Loop: @unchecked Sendable {
             if timeout == 0 { daemon.mustRun = true }
         }
         if daemons.contains(where: \.mustRun) { milliseconds = 0 }
-        if !links.isEmpty || reception?.isPausing == true {
+        if !links.isEmpty || reception?.isPausing == true || bodies.isInUse {
             atMost(Int(sweepNanoseconds / 1_000_000))
         }
         if let deadline {
@@ -282,6 +308,7 @@ final class Loop: @unchecked Sendable {
         guard now >= sweepAt else { return }
         sweepAt = now + sweepNanoseconds
         reception?.resume()
+        bodies.trim()
         for link in links where link.deadline <= now {
             link.deadline = .max
             link.isOverdue = true
@@ -322,6 +349,7 @@ final class Loop: @unchecked Sendable {
         daemons = []
         quiesce()
         reception = nil
+        bodies.close()
         // Links keep their loop, so it must not keep them.
         ending = []
         // Who answers too late may still leave a note, which would keep this loop alive.

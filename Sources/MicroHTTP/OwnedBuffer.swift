@@ -15,6 +15,9 @@ public final class OwnedBuffer: @unchecked Sendable {
     /// What it takes of the memory for bodies, where it was one.
     private let share: BodyShare?
 
+    /// Where the memory is lent from, unless it came from `malloc`.
+    private let loan: (block: BodyStock.Block, stock: BodyStock)?
+
     /// Allocates memory and lets a closure fill it from the start.
     ///
     /// Fails when there is no memory left.
@@ -39,6 +42,7 @@ public final class OwnedBuffer: @unchecked Sendable {
         byteCount = unsafe span.finalize(for: block)
         unsafe self.base = base
         share = nil
+        loan = nil
     }
 
     /// Takes over memory that came from `malloc`.
@@ -46,9 +50,20 @@ public final class OwnedBuffer: @unchecked Sendable {
         self.share = share
         unsafe self.base = base
         self.byteCount = byteCount
+        loan = nil
     }
 
-    deinit { unsafe free(base) }
+    /// Takes over a block that goes back to its stock in the end.
+    init(of block: BodyStock.Block, byteCount: Int, from stock: BodyStock, share: BodyShare?) {
+        self.share = share
+        unsafe base = block.base
+        self.byteCount = byteCount
+        loan = (block, stock)
+    }
+
+    deinit {
+        if let loan { loan.stock.give(loan.block) } else { unsafe free(base) }
+    }
 
     /// Lends the bytes.
     public func withBytes<Result, Failure: Error>(

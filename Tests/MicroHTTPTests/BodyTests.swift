@@ -22,6 +22,29 @@ import Testing
         }
     }
 
+    @Test(arguments: ["Content-Length: ", "Transfer-Encoding: chunked"])
+    func `a body in memory that a larger one has used has nothing of that`(field: String) throws {
+        try withServer(handler: echo) { server in
+            let client = try Client(port: server.boundPort)
+            for byteCount in [3_000_000, 1_000_001, 2_000_003, 200_000, 1_500_000] {
+                let body = (0..<byteCount).map { UInt8(truncatingIfNeeded: $0 &* byteCount) }
+                if field.hasSuffix("chunked") {
+                    try client.request("PUT", "/", "\(field)\r\n")
+                    for start in stride(from: 0, to: byteCount, by: 100_000) {
+                        let piece = body[start..<min(start + 100_000, byteCount)]
+                        try client.send("\(String(piece.count, radix: 16))\r\n")
+                        try client.send(Array(piece))
+                        try client.send("\r\n")
+                    }
+                    try client.send("0\r\n\r\n")
+                } else {
+                    try client.request("PUT", "/", "\(field)\(byteCount)\r\n", then: body)
+                }
+                #expect(try client.reply().body == body)
+            }
+        }
+    }
+
     @Test func `a body in chunks is collected whole`() throws {
         try withServer(handler: echo) { server in
             let client = try Client(port: server.boundPort)
