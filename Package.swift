@@ -67,6 +67,7 @@ let package = Package(
                 "SegmentService",
                 "MicroHTTP",
                 "SharedMemory",
+                "CSharedMemory",
                 "CMicroHTTPD",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "Logging", package: "swift-log"),

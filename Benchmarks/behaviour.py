@@ -323,7 +323,9 @@ def growth(report, rounds):
             client.create(server.session, "one", MIB, native=False)
             client.close()
         client = many.client()
+        before = time.monotonic()
         open_many(client, 100_000)
+        opening = time.monotonic() - before
         requests = []
         for number in range(4_000):
             requests.append(Client.bytes(
@@ -361,21 +363,27 @@ def growth(report, rounds):
         client, prober = server.client(), server.client()
         session = client.open_session()
         client.create(session, "posix:/one", MIB)
+        # Each lives only as long as is left until one moment, so that all end then.
         start = time.monotonic()
-        life = 20_000
-        open_many(client, 100_000, f'{{"ttl_ms":{life}}}'.encode())
+        moment = start + 3 * opening + 2
+        for _ in range(100_000 // 64):
+            left = moment - time.monotonic()
+            if left < 1:
+                raise SystemExit("this machine is too busy to open 100,000 sessions in that time")
+            open_many(client, 64, b'{"ttl_ms":%d}' % (left * 1000))
         opened = time.monotonic() - start
-        # They were opened one after the other; a last request renews each, so that they end together.
-        longest, end = 0.0, start + opened + life / 1000 + 2
-        while time.monotonic() < end:
-            before = time.monotonic()
+        time.sleep(max(0, moment - 1 - time.monotonic()))
+        times, usual = [], []
+        while (before := time.monotonic()) < moment + 6:
             prober.ask("GET", "/v1/segments/posix:%2Fone/data?length=64", Session_Id=session)
-            longest = max(longest, time.monotonic() - before)
-        left = client.ask("GET", "/v1/sessions").count(b'"id"')
-        report.facts("100,000 sessions that expire", [
-            ["opened in", f"{opened:.1f} s, and so expired in that time"],
-            ["left afterwards", str(left - 1)],
-            ["the longest request meanwhile", f"{longest * 1000:.1f} ms"]])
+            (times if before > moment - 0.1 else usual).append(time.monotonic() - before)
+        longest = max(times)
+        left = client.ask("GET", "/v1/sessions").count(b'"id"') - 1
+        report.facts("100,000 sessions that expire at one moment", [
+            ["opened in", f"{opened:.1f} s"],
+            ["left six seconds later", str(left)],
+            ["the longest request in that time", f"{longest * 1000:.1f} ms"],
+            ["the longest in the second before", f"{max(usual) * 1000:.1f} ms"]])
         report.goal("100,000 sessions expire", "longest request", longest * 1000, 20, True, " ms")
 
 

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <linux/futex.h>
 #include <pthread.h>
 #include <semaphore.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ipc.h>
+#include <sys/mman.h>
 #include <sys/sem.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -38,6 +40,25 @@ ptrdiff_t csharedmemory_find(const void *bytes, size_t count, const void *sought
 int csharedmemory_pidfd_open(int process) { return syscall(SYS_pidfd_open, process, 0); }
 
 int csharedmemory_eventfd(void) { return eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK); }
+
+// Swift does not import what the linker tells of the parts of a program. Whole pages of segments
+// that cannot be written to: nothing in them differs from the file. (What is only read once it is
+// relocated lies in the others.)
+static int forget_code_of(struct dl_phdr_info *object, size_t size, void *unused) {
+    (void)size, (void)unused;
+    const uintptr_t page = sysconf(_SC_PAGESIZE);
+    for (int index = 0; index < object->dlpi_phnum; index++) {
+        const ElfW(Phdr) *part = &object->dlpi_phdr[index];
+        if (part->p_type != PT_LOAD || (part->p_flags & PF_W)) continue;
+        uintptr_t start = object->dlpi_addr + part->p_vaddr, end = start + part->p_memsz;
+        start = (start + page - 1) & -page;
+        end &= -page;
+        if (start < end) madvise((void *)start, end - start, MADV_DONTNEED);
+    }
+    return 0;
+}
+
+void csharedmemory_forget_code(void) { dl_iterate_phdr(forget_code_of, NULL); }
 
 // MARK: System V semaphores
 

@@ -55,6 +55,7 @@ public final class SegmentService: Sendable {
     /// The directory where nearly all key files lie.
     private let keyFiles: KeyFileDirectory
     let timer = Timer()
+    let background = Background()
     let processes = ProcessWatcher()
     /// How many threads wait in the kernel for a semaphore.
     let kernelWaits = Atomic<Int>(0)

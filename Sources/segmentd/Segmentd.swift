@@ -1,4 +1,5 @@
 import ArgumentParser
+import CSharedMemory
 import Glibc
 import Logging
 import MicroHTTP
@@ -64,6 +65,8 @@ struct Segmentd: ParsableCommand {
         if descriptorLimit < transport.connectionLimit {
             log.logger.warning("fewer files may be open than connections are allowed")
         }
+        // Half of the code is needed only to get here, and need not stay in memory.
+        csharedmemory_forget_code()
 
         let signal = signals.wait {
             manager?.notifyReloading()

@@ -51,6 +51,9 @@ int csharedmemory_file_system(const char *path, int64_t *kind, int64_t *size, in
 int csharedmemory_pidfd_open(int process);
 /// A descriptor to wake a thread by that polls.
 int csharedmemory_eventfd(void);
+/// Unmaps the pages of code and constants, of the program and its libraries; what is used again
+/// comes back from where it was mapped from.
+void csharedmemory_forget_code(void);
 
 // MARK: Memory that a peer may truncate. A fault there is answered, not a signal.
 

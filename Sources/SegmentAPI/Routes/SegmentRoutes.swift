@@ -17,7 +17,19 @@ extension SegmentAPI {
             return (origin, limit ?? 1000, after)
         }
         _ = try call.negotiate([.json])
-        var found = service.segments
+        return call.later { [service] completion in
+            service.inBackground({ service.segments }, completion: completion)
+            return nil
+        } answer: { [self] (found: [SegmentStatus]) in
+            page(of: found, origin: origin, limit: limit, after: cursor, call)
+        }
+    }
+
+    private func page(
+        of all: [SegmentStatus], origin: SegmentStatus.Origin?, limit: Int, after cursor: [UInt8]?,
+        _ call: Call
+    ) -> Response {
+        var found = all
         if let origin { found.removeAll { $0.origin != origin } }
         if !policy.showsEverything(to: call.caller) {
             found.removeAll { !policy.shows($0.name, to: call.caller) }
@@ -27,7 +39,7 @@ extension SegmentAPI {
         }
         let page = Array(found.prefix(limit))
         let next = found.count > limit ? page.last.map { Cursor.encode($0.name.description) } : nil
-        return .respond(call.json(200, Listing(name: "segments", elements: page, next: next)))
+        return call.json(200, Listing(name: "segments", elements: page, next: next))
     }
 
     func createSegment(_ call: Call) throws(Problem) -> Plan {
@@ -96,8 +108,18 @@ extension SegmentAPI {
         try call.requireNoQuery()
         _ = try call.negotiate([.json])
         let name = try call.segment()
-        let status = try attempt { () throws(ServiceError) in try service.segment(name) }
-        return .respond(call.json(200, status))
+        guard case .key(let key) = name, key.type == .posix else {
+            // The kernel counts who has a segment of System V.
+            let status = try attempt { () throws(ServiceError) in try service.segment(name) }
+            return .respond(call.json(200, status))
+        }
+        return call.later { [service] completion in
+            service.inBackground(
+                { () throws(ServiceError) in try service.segment(name) }, completion: completion)
+            return nil
+        } answer: { (status: SegmentStatus) in
+            call.json(200, status)
+        }
     }
 
     func removeSegment(_ call: Call) throws(Problem) -> Plan {

@@ -37,8 +37,12 @@ extension SegmentAPI {
     func showMetrics(_ call: Call) throws(Problem) -> Plan {
         try call.requireNoQuery()
         _ = try call.negotiate([.plainText])
-        return .respond(
-            call.response(200, type: Exposition.contentType, content: .bytes(metricsPage)))
+        return call.later { [self] completion in
+            service.inBackground({ [self] in metricsPage }, completion: completion)
+            return nil
+        } answer: { (page: [UInt8]) in
+            call.response(200, type: Exposition.contentType, content: .bytes(page))
+        }
     }
 
     func showDocument(_ call: Call) throws(Problem) -> Plan {
