@@ -314,7 +314,9 @@ def settled(server, client, path, count):
 # -- Growth -------------------------------------------------------------------------------------
 
 def growth(report, rounds):
-    few, many = Segmentd("--max-sessions", "200000"), Segmentd("--max-sessions", "300000")
+    few, many = Segmentd("--max-sessions", "200000"), Segmentd(
+        "--max-sessions", "300000", "--max-segments", "20000",
+        "--max-attachments-per-session", "20000")
     with few, many:
         for server in (few, many):
             client = server.client()

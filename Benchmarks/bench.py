@@ -189,6 +189,9 @@ class Bench:
                     }, min(self.rounds, 3))
                     self.report.section(f"Read 64 B, {count} connections", found)
                     self.report.goal(
+                        f"{count} connections", "longest request",
+                        found["segmentd"].max / 1000, 1000, True, " ms")
+                    self.report.goal(
                         f"{count} connections", "requests/s ÷ libmicrohttpd",
                         found["segmentd"].rate / found["libmicrohttpd alone"].rate, 0.8, False)
             finally:

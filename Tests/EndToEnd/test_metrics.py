@@ -189,7 +189,8 @@ def test_a_client_that_leaves_is_counted(own, posix):
 def test_the_process_figures_are_the_kernels(start_server):
     server = start_server()
     found = samples(Api(server.address))
-    assert found["process_threads"] == server.threads()
+    # The page is written by a thread lent for it, which may have ended since.
+    assert server.threads() <= found["process_threads"] <= server.threads() + 1
     assert abs(found["process_open_fds"] - server.descriptors()) <= 2
     boot = next(int(line.split()[1]) for line in open("/proc/stat", encoding="ascii")
                 if line.startswith("btime"))
