@@ -44,16 +44,26 @@ extension SegmentService {
     /// - Parameters:
     ///   - work: What to do.
     ///   - completion: Called with what came of it, from that thread.
+    /// - Returns: The wait: what nobody waits for any more when its turn comes is not done.
     package func inBackground<Value: Sendable>(
         _ work: @escaping @Sendable () throws(ServiceError) -> Value,
         completion: @escaping @Sendable (Result<Value, ServiceError>) -> Void
-    ) {
+    ) -> Wait {
+        let flag = CancelFlag()
         background.run {
+            guard !flag.isSet else { return }
             do throws(ServiceError) {
                 completion(.success(try work()))
             } catch {
                 completion(.failure(error))
             }
         }
+        return Wait { flag.set() }
     }
+}
+
+private final class CancelFlag: Sendable {
+    private let value = Atomic<Bool>(false)
+    var isSet: Bool { value.load(ordering: .relaxed) }
+    func set() { value.store(true, ordering: .relaxed) }
 }

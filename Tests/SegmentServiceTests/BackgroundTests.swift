@@ -49,4 +49,17 @@ import Testing
             #expect(done.wait())
         }
     }
+
+    @Test func `what nobody waits for any more is not done`() {
+        let service = SegmentService(configuration: .init(environment: .current()))
+        let (busy, done) = (Latch(), Latch())
+        let calls = Mutex<[Int]>([])
+        _ = service.inBackground({ _ = busy.wait() }, completion: { _ in })
+        let given = service.inBackground({ calls.withLock { $0.append(1) } }, completion: { _ in })
+        _ = service.inBackground({ calls.withLock { $0.append(2) } }) { _ in done.open() }
+        given.cancel()
+        busy.open()
+        #expect(done.wait())
+        #expect(calls.withLock { $0 } == [2])
+    }
 }

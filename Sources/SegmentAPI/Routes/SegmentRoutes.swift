@@ -19,7 +19,6 @@ extension SegmentAPI {
         _ = try call.negotiate([.json])
         return call.later { [service] completion in
             service.inBackground({ service.segments }, completion: completion)
-            return nil
         } answer: { [self] (found: [SegmentStatus]) in
             page(of: found, origin: origin, limit: limit, after: cursor, call)
         }
@@ -116,7 +115,6 @@ extension SegmentAPI {
         return call.later { [service] completion in
             service.inBackground(
                 { () throws(ServiceError) in try service.segment(name) }, completion: completion)
-            return nil
         } answer: { (status: SegmentStatus) in
             call.json(200, status)
         }

@@ -39,7 +39,6 @@ extension SegmentAPI {
         _ = try call.negotiate([.plainText])
         return call.later { [self] completion in
             service.inBackground({ [self] in metricsPage }, completion: completion)
-            return nil
         } answer: { (page: [UInt8]) in
             call.response(200, type: Exposition.contentType, content: .bytes(page))
         }
