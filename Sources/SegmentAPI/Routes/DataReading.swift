@@ -137,9 +137,10 @@ private struct ReadRequest {
 }
 
 extension Call {
-    /// Up to so many bytes are copied, which costs no more than to hold on to the segment until they
-    /// are sent; more are sent from where they lie.
-    private static let copyLimit = 16 * 1024
+    /// Up to so many bytes are copied; more are sent from where they lie.
+    ///
+    /// A copy is of one moment, and that the segment shrank can still be said.
+    private static let copyLimit = 64 * 1024
 
     /// An answer with bytes as they are when they are sent.
     fileprivate func answer(
