@@ -13,6 +13,8 @@ final class BodyStock: Sendable {
         // Sendable: an address, which whoever has the block is free to write to.
         let base: UnsafeMutableRawPointer
         let capacity: Int
+        /// Whether it has been a spare, so that all of it may be in memory already.
+        fileprivate(set) var isWarm = false
 
         init?(capacity: Int) {
             let pages = (capacity + 4095) / 4096
@@ -28,7 +30,8 @@ final class BodyStock: Sendable {
 
     private struct State {
         var spares: [Block] = []
-        var spareByteCount = 0
+        /// The sum of the spares and of what was a spare and is lent.
+        var warmByteCount = 0
         var lentCount = 0
         /// How many of the spares, the oldest ones, have been there since the last trimming.
         var staleCount = 0
@@ -44,7 +47,10 @@ final class BodyStock: Sendable {
     /// How large a body must be to come here; smaller ones are well served by `malloc`.
     static let threshold = 128 * 1024
 
-    /// How many bytes are kept at most.
+    /// How many bytes are warm at most.
+    ///
+    /// That holds for those that are lent too: the body they are for may never come, and takes only as
+    /// much of the memory for all as has come of it.
     private static let limit = 128 * 1024 * 1024
 
     /// Whether there is something to trim, now or once it comes back.
@@ -60,7 +66,6 @@ final class BodyStock: Sendable {
             }
             guard let last = fitting.last else { return nil }
             if last < state.staleCount { state.staleCount -= 1 }
-            state.spareByteCount -= state.spares[last].capacity
             return state.spares.remove(at: last)
         }
         if let block = spare ?? Block(capacity: byteCount) { return block }
@@ -70,12 +75,17 @@ final class BodyStock: Sendable {
 
     /// Takes a block back, from any thread.
     func give(_ block: Block) {
+        var block = block
         let isKept = state.withLock { state in
             state.lentCount -= 1
-            let sum = state.spareByteCount + block.capacity
-            guard !state.isClosed, sum <= Self.limit, memory.hasRoom(for: sum) else { return false }
+            if !block.isWarm { state.warmByteCount += block.capacity }
+            block.isWarm = true
+            let sum = state.warmByteCount
+            guard !state.isClosed, sum <= Self.limit, memory.hasRoom(for: sum) else {
+                state.warmByteCount -= block.capacity
+                return false
+            }
             state.spares.append(block)
-            state.spareByteCount = sum
             return true
         }
         if !isKept { block.free() }
@@ -86,7 +96,7 @@ final class BodyStock: Sendable {
         let stale = state.withLock { state in
             let stale = Array(state.spares.prefix(state.staleCount))
             state.spares.removeFirst(stale.count)
-            state.spareByteCount -= stale.reduce(0) { $0 + $1.capacity }
+            state.warmByteCount -= stale.reduce(0) { $0 + $1.capacity }
             state.staleCount = state.spares.count
             return stale
         }
@@ -99,7 +109,7 @@ final class BodyStock: Sendable {
             defer { state.spares = [] }
             state.isClosed = true
             state.staleCount = 0
-            state.spareByteCount = 0
+            state.warmByteCount -= state.spares.reduce(0) { $0 + $1.capacity }
             return state.spares
         }
         for block in all { block.free() }

@@ -67,8 +67,9 @@ def runtime_directory(temporary_directory):
 
 @pytest.fixture(scope="session")
 def environment(temporary_directory, runtime_directory):
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH", "QTPEER_BINDING")
-            if name in os.environ}
+    names = ("PATH", "HOME", "LD_LIBRARY_PATH", "QTPEER_BINDING",
+             "ASAN_OPTIONS", "LSAN_OPTIONS", "TSAN_OPTIONS")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
     return {**kept, "LC_ALL": "C.UTF-8", "TMPDIR": temporary_directory,
             "XDG_RUNTIME_DIR": runtime_directory}
 

@@ -99,3 +99,32 @@ def test_a_promise_takes_no_room_and_who_leaves_gives_it_back(small, scene, posi
     for _ in range(5):
         patch(api, posix, 3 * MIB, 204)
         patch(api, posix, 3 * MIB + 1, 416)
+
+
+def test_a_promise_holds_no_memory_that_other_bodies_have_warmed(start_server, posix):
+    server = start_server("--max-body-memory", str(8 * MIB), "--threads", "1")
+    api = Api(server.address)
+    session = api.session()
+    session.create(posix, 3 * MIB)
+    head = raw("PUT", posix.href + "/data", f"Content-Length: {3 * MIB}")
+    promising = []
+    before = private_bytes(server.pid)
+    for _ in range(20):
+        patch(api, posix, 3 * MIB, 204)
+        client = connect(server.address)
+        promising.append(client)
+        client.sendall(head + b"x")
+        api.get("/v1", expect=200)  # the loop has seen the promise by then
+    assert private_bytes(server.pid) - before < 16 * MIB
+    for client in promising:
+        client.close()
+    # What was lent comes back, and what nobody wants goes back to the system.
+    wait_until(lambda: private_bytes(server.pid) - before < MIB, 20)
+    api.end_sessions()
+    api.close()
+
+
+def private_bytes(pid):
+    """How much memory a process has for itself."""
+    with open(f"/proc/{pid}/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) * 1024
