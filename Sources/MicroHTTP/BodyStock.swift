@@ -61,10 +61,10 @@ final class BodyStock: Sendable {
         let spare = state.withLock { state -> Block? in
             state.lentCount += 1
             // A small body would keep a large block from a large one.
-            let fitting = state.spares.indices.filter {
-                state.spares[$0].capacity >= byteCount && state.spares[$0].capacity / 4 <= byteCount
+            let fitting = state.spares.lastIndex {
+                $0.capacity >= byteCount && $0.capacity / 4 <= byteCount
             }
-            guard let last = fitting.last else { return nil }
+            guard let last = fitting else { return nil }
             if last < state.staleCount { state.staleCount -= 1 }
             return state.spares.remove(at: last)
         }

@@ -6,6 +6,15 @@ import pytest
 from harness.waiting import wait_until
 
 
+def take_it_along(api, name, segment):
+    """A session attaches beside Qt, and is the last to leave: the segment goes with it."""
+    session = api.session()
+    session.attach(name)
+    segment.detach()
+    segment.destroy()
+    assert session.detach(name).json["destroyed"]
+
+
 @pytest.mark.parametrize("kind", ["posix", "systemv", "legacy"])
 def test_its_segment_is_found_and_removed_and_the_next_one_starts(api, qt, names, kind, no_debris):
     name = names[kind]
@@ -31,11 +40,7 @@ def test_its_segment_is_found_and_removed_and_the_next_one_starts(api, qt, names
     fresh = successor.segment(name).create(64).lock()
     assert fresh.read(0, 4) == bytes(4)
     fresh.unlock()
-    session = api.session()
-    session.attach(name)
-    fresh.detach()
-    fresh.destroy()
-    assert session.detach(name).json["destroyed"]
+    take_it_along(api, name, fresh)
     no_debris.clean()
 
 
@@ -78,11 +83,7 @@ def test_a_process_that_hangs_is_parted_from_the_name(api, qt, names, kind, no_d
         fresh = successor.segment(name).create(32).lock()
         assert fresh.size() >= 32 and fresh.read(0, 3) == bytes(3)
         fresh.unlock()
-        session = api.session()
-        session.attach(name)
-        fresh.detach()
-        fresh.destroy()
-        assert session.detach(name).json["destroyed"]
+        take_it_along(api, name, fresh)
     finally:
         hung.process.send_signal(signal.SIGKILL)
         hung.process.wait(10)

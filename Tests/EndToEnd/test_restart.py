@@ -332,13 +332,19 @@ def test_qt_waits_for_a_lock_that_outlives_the_server(crash, posix, peer):
     qt.detach()
 
 
-def test_a_system_v_lock_that_qt_took_meanwhile_is_lost(crash, systemv, peer):
+def lose_lock_to_qt(crash, systemv, peer):
+    """The server is killed while a session holds a lock, and Qt takes what the kernel gave back."""
     session = crash.api.session()
     session.create(systemv)
     qt = peer.segment(systemv).attach()
     token = session.lock(systemv).json["fencing_token"]
     crash.server.crash()
     qt.lock()
+    return session, qt, token
+
+
+def test_a_system_v_lock_that_qt_took_meanwhile_is_lost(crash, systemv, peer):
+    session, qt, token = lose_lock_to_qt(crash, systemv, peer)
     crash()
     assert crash.api.lock_state(systemv)["state"] == "external"
     assert not session.attachment(systemv).json["locked"]
@@ -351,12 +357,7 @@ def test_a_system_v_lock_that_qt_took_meanwhile_is_lost(crash, systemv, peer):
 
 
 def test_a_system_v_lock_that_qt_had_and_gave_back_meanwhile_is_lost(crash, systemv, peer):
-    session = crash.api.session()
-    session.create(systemv)
-    qt = peer.segment(systemv).attach()
-    token = session.lock(systemv).json["fencing_token"]
-    crash.server.crash()
-    qt.lock()
+    session, qt, token = lose_lock_to_qt(crash, systemv, peer)
     qt.unlock()
     crash()
     assert crash.api.lock_state(systemv)["state"] == "free"
