@@ -74,6 +74,9 @@ cmicrohttpd_start(const struct cmicrohttpd_options *_Nonnull options) {
         MHD_OPTION_CONNECTION_LIMIT, UINT_MAX,
         MHD_OPTION_CONNECTION_TIMEOUT, options->connection_timeout,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, options->connection_memory,
+        // How much must be free in the buffer that is read into lest it be made larger. It is cut to what came each
+        // time, so that after a short piece of a body all that follow would be as short.
+        MHD_OPTION_CONNECTION_MEMORY_INCREMENT, options->connection_memory,
         MHD_OPTION_NOTIFY_COMPLETED, options->completed, options->context,
         MHD_OPTION_NOTIFY_CONNECTION, options->connection, options->context,
         MHD_OPTION_URI_LOG_CALLBACK, options->target, options->context,

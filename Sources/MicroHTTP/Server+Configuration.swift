@@ -17,7 +17,9 @@ extension Server {
         /// end of Unix sockets. The request of one more is answered 429, and then closed.
         public var connectionLimitPerClient = Int.max
         /// How many bytes of memory a connection gets; bounds the head of a request.
-        public var connectionMemory = 16 * 1024
+        ///
+        /// Bodies arrive in pieces of half to two thirds of it, and all of it is cleared after each request.
+        public var connectionMemory = 20 * 1024
         /// How long a connection may be silent, rounded up to whole seconds.
         ///
         /// An exchange that waits for its answer and a stream without news do not count as silent.

@@ -11,6 +11,9 @@ public final class KnownName: Sendable {
     /// Whether it has a key file that lies right in Qt's directory of temporary files, by a key that
     /// can name a segment: then one look at that file tells where it leads.
     let hasPlainFile: Bool
+    /// Where it leads, if that is always the same: all names of POSIX segments do, whether there is one or
+    /// not.
+    let lastingAddress: KernelAddress?
 
     /// Makes it known.
     ///
@@ -25,5 +28,10 @@ public final class KnownName: Sendable {
         self.name = name
         self.isLasting = isLasting
         self.hasPlainFile = hasPlainFile
+        if case .key(let key) = name, key.type == .posix {
+            lastingAddress = try? name.address()
+        } else {
+            lastingAddress = nil
+        }
     }
 }

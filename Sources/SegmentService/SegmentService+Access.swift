@@ -15,6 +15,19 @@ public final class SegmentAccess: @unchecked Sendable {
         }
     }
 
+    /// Copies bytes out of the segment, and asks at the same time where its name leads.
+    ///
+    /// - Parameters:
+    ///   - offset: Where to begin.
+    ///   - buffer: What to fill wholly.
+    /// - Returns: Whether the name leads to this segment; where not, the buffer is worth nothing.
+    /// - Throws: ``SegmentError`` as `Segment.read(at:into:)`.
+    public func readByName(at offset: Int, into buffer: UnsafeMutableRawBufferPointer)
+        throws(SegmentError) -> Bool
+    {
+        try unsafe segment.readByName(at: offset, into: buffer)
+    }
+
     private var shared: SharedSegment?
     fileprivate let entry: EntryID
     private let naming: Entry.Naming
@@ -81,13 +94,16 @@ extension SegmentService {
     ///   - name: The segment.
     ///   - session: Whose attachment to use; it is renewed.
     ///   - mode: What the request is going to do.
+    ///   - isTrusted: Whether to take the segment that the name led to when it was last followed, without
+    ///     asking whether it still does. For a peek that goes on to ask by
+    ///     ``SegmentAccess/readByName(at:into:)``.
     /// - Returns: The access; the segment is let go when it is.
     /// - Throws: ``ServiceError``: `.notAttached`, `.readOnlyAttachment`, `.sessionGone`;
     ///   `.notFound`, `.permissionDenied` and what else the system says to a peek.
-    public func access(_ name: KnownName, session: Session.ID?, for mode: AccessMode)
-        throws(ServiceError) -> SegmentAccess
-    {
-        guard let session else { return try peek(name, for: mode) }
+    public func access(
+        _ name: KnownName, session: Session.ID?, for mode: AccessMode, trusting isTrusted: Bool = false
+    ) throws(ServiceError) -> SegmentAccess {
+        guard let session else { return try peek(name, for: mode, trusting: isTrusted) }
         return try attached(session, to: name.name, known: name, renewedAt: .now) {
             (registry, record) throws(ServiceError) -> SegmentAccess in
             guard let entry = registry.entries[record.entry], let shared = entry.segment else {
@@ -103,16 +119,16 @@ extension SegmentService {
         }
     }
 
-    private func peek(_ known: KnownName, for mode: AccessMode) throws(ServiceError)
-        -> SegmentAccess
+    private func peek(_ known: KnownName, for mode: AccessMode, trusting isTrusted: Bool)
+        throws(ServiceError) -> SegmentAccess
     {
         let name = known.name
-        let deadline = MonotonicInstant.now.advanced(byMilliseconds: Self.patience)
-        while MonotonicInstant.now < deadline {
+        var deadline: MonotonicInstant?
+        repeat {
             guard let address = try address(of: known) else { throw missing(name) }
             switch join(address) {
             case .joined(let access):
-                guard access.segment.hasItsAddress else {
+                guard isTrusted || access.segment.hasItsAddress else {
                     registry.withLock { $0.supersede(access.entry) }
                     continue
                 }
@@ -126,7 +142,9 @@ extension SegmentService {
             case .absent:
                 if let access = try look(name, at: address, for: mode) { return access }
             }
-        }
+            // Nearly always the first time does.
+            deadline = deadline ?? .now.advanced(byMilliseconds: Self.patience)
+        } while deadline.map { .now < $0 } ?? true
         throw .gone
     }
 

@@ -261,6 +261,7 @@ public final class SegmentService: Sendable {
 
     /// Where a name that was read before leads.
     func address(of known: KnownName) throws(ServiceError) -> KernelAddress? {
+        if let address = known.lastingAddress { return address }
         if known.hasPlainFile, let address = fileAddress(of: known.name) { return address }
         return try address(of: known.name, session: nil)
     }

@@ -17,6 +17,23 @@ extension Segment {
         }
     }
 
+    /// Copies bytes out of the segment for somebody who came by its name, and asks at the same time
+    /// where the name leads.
+    ///
+    /// - Parameters:
+    ///   - offset: Where to begin.
+    ///   - buffer: What to fill wholly.
+    /// - Returns: Whether the ``address`` led to this segment; where not, the buffer is worth nothing.
+    /// - Throws: ``SegmentError`` as ``read(at:into:)``.
+    package func readByName(at offset: Int, into buffer: UnsafeMutableRawBufferPointer)
+        throws(SegmentError) -> Bool
+    {
+        try require(offset, buffer.count)
+        do throws(MemoryFault) {
+            return try unsafe memory.readByName(at: offset, into: buffer)
+        } catch { throw failure(error) }
+    }
+
     /// Copies bytes out of the segment into a new array.
     ///
     /// - Parameters:

@@ -31,6 +31,12 @@ protocol SegmentMemory: AnyObject, Sendable {
     func currentByteCount() throws(SystemCallError) -> Int
 
     func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(MemoryFault)
+    /// Reads, and looks at the name at the same time.
+    ///
+    /// - Returns: Whether whoever followed the ``address`` got this memory; what was read is worth nothing
+    ///   otherwise.
+    func readByName(at offset: Int, into buffer: UnsafeMutableRawBufferPointer)
+        throws(MemoryFault) -> Bool
     func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws(MemoryFault)
 
     /// Whether any other holder has the segment, as exactly as the kernel tells.

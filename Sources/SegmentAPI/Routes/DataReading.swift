@@ -8,14 +8,18 @@ extension SegmentAPI {
         // The lock keeps others out, so to take it is more than to read.
         if request.wish.isWanted { try policy.require(.use, of: call.caller) }
         let name = try call.knownSegment()
+        if call.session == nil, !request.wish.isWanted,
+            let answer = peek(call, request, at: name)
+        {
+            return .respond(answer)
+        }
         let access = try attempt { () throws(ServiceError) in
             try service.access(name, session: call.session, for: .readOnly)
         }
         let window = try request.window(of: access.segment.byteCount)
-        let metrics = call.isHead ? nil : requests
         guard request.wish.isWanted else {
             let answer = try call.answer(reading: window, as: request.format, from: access)
-            metrics?.bytesRead.add(window.bytes.count)
+            count(window, read: call)
             return .respond(answer)
         }
         return call.later { completion in
@@ -26,10 +30,28 @@ extension SegmentAPI {
             // Under the lock: a copy, for a slow client must not keep the lock.
             do throws(Problem) {
                 let answer = try call.answer(copying: window, as: request.format, from: access)
-                metrics?.bytesRead.add(window.bytes.count)
+                self.count(window, read: call)
                 return answer
             } catch { return call.response(error) }
         }
+    }
+
+    /// Answers with a few bytes of the segment that a name led to last, if it still does: to read and to
+    /// ask that is one step.
+    ///
+    /// - Returns: The answer; nil where the name has to be followed first, be it only to tell what is wrong.
+    private func peek(_ call: Call, _ request: ReadRequest, at name: KnownName) -> Response? {
+        guard
+            let access = try? service.access(name, session: nil, for: .readOnly, trusting: true),
+            let window = try? request.window(of: access.segment.byteCount),
+            let answer = try? call.answer(peekingAt: window, as: request.format, by: access)
+        else { return nil }
+        count(window, read: call)
+        return answer
+    }
+
+    private func count(_ window: DataWindow, read call: Call) {
+        if !call.isHead { requests.bytesRead.add(window.bytes.count) }
     }
 }
 
@@ -167,13 +189,34 @@ extension Call {
     fileprivate func answer(
         copying window: DataWindow, as format: DataFormat, from access: SegmentAccess
     ) throws(Problem) -> Response {
+        let buffer = try unsafe copy(window) { (target) throws(SegmentError) in
+            try unsafe access.segment.read(at: window.bytes.lowerBound, into: target)
+        }
+        return answer(window, format, with: buffer)
+    }
+
+    /// An answer with bytes as they are now; nil if the name of the segment does not lead there, or if it
+    /// would be too long to be copied.
+    fileprivate func answer(
+        peekingAt window: DataWindow, as format: DataFormat, by access: SegmentAccess
+    ) throws(Problem) -> Response? {
+        guard window.bytes.count <= Self.copyLimit else { return nil }
+        var isNamed = true
+        let buffer = try unsafe copy(window) { (target) throws(SegmentError) in
+            isNamed = try unsafe access.readByName(at: window.bytes.lowerBound, into: target)
+        }
+        return isNamed ? answer(window, format, with: buffer) : nil
+    }
+
+    private func copy(
+        _ window: DataWindow,
+        by read: (UnsafeMutableRawBufferPointer) throws(SegmentError) -> Void
+    ) throws(Problem) -> OwnedBuffer {
         let buffer: OwnedBuffer?
         do throws(SegmentError) {
             buffer = try OwnedBuffer(capacity: window.bytes.count) {
                 (bytes) throws(SegmentError) in
-                try unsafe bytes.append(window.bytes.count) { (target) throws(SegmentError) in
-                    try unsafe access.segment.read(at: window.bytes.lowerBound, into: target)
-                }
+                try unsafe bytes.append(window.bytes.count, by: read)
             }
         } catch { throw Problem(ServiceError(error)) }
         guard let buffer else {
@@ -181,9 +224,15 @@ extension Call {
                 ServiceError(.outOfResources, "There is no memory for \(window.bytes.count) bytes.")
             )
         }
+        return buffer
+    }
+
+    private func answer(_ window: DataWindow, _ format: DataFormat, with buffer: OwnedBuffer)
+        -> Response
+    {
         switch format {
-        case .raw: return data(window, format, .buffer(buffer))
-        case .hex, .json: return text(window, format, source: .copy(buffer))
+        case .raw: data(window, format, .buffer(buffer))
+        case .hex, .json: text(window, format, source: .copy(buffer))
         }
     }
 

@@ -87,7 +87,7 @@ final class POSIXMemory: SegmentMemory {
     }
 
     func currentByteCount() throws(SystemCallError) -> Int {
-        try file.descriptor.status().byteCount
+        try file.descriptor.byteCount()
     }
 
     var identity: SegmentIdentity { .file(file.identity) }
@@ -117,6 +117,19 @@ final class POSIXMemory: SegmentMemory {
         try requireBytes(upTo: offset + buffer.count)
     }
 
+    // One look at the name tells both what it leads to and how long that is.
+    func readByName(at offset: Int, into buffer: UnsafeMutableRawBufferPointer)
+        throws(MemoryFault) -> Bool
+    {
+        guard isReserved, unsafe mapping.copy(from: offset, into: buffer) else {
+            try unsafe readFile(at: offset, into: buffer)
+            return file.hasItsName
+        }
+        guard let status = file.statusOfName, status.identity == file.identity else { return false }
+        guard offset + buffer.count <= status.byteCount else { throw .truncated }
+        return true
+    }
+
     private func readFile(at offset: Int, into buffer: UnsafeMutableRawBufferPointer)
         throws(MemoryFault)
     {
@@ -135,14 +148,13 @@ final class POSIXMemory: SegmentMemory {
         }
     }
 
-    // pwrite would make a truncated file grow; a copy into the mapping cannot. It may land in the
-    // last page behind the new end and be lost, so the size is looked at before and after.
+    // pwrite would make a truncated file grow; a copy into the mapping cannot. When a peer truncates
+    // it between the two steps, what is behind the new end is lost, as it is when that comes later.
     func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws(MemoryFault) {
         guard buffer.count > 0 else { return }
         try requireBytes(upTo: offset + buffer.count)
-        let copied = unsafe mapping.copy(buffer, to: offset)
-        try requireBytes(upTo: offset + buffer.count)
-        guard copied else {
+        guard unsafe mapping.copy(buffer, to: offset) else {
+            try requireBytes(upTo: offset + buffer.count)
             // All pages are within the file, and one could not be had: the file system is full
             // and the segment's creator did not reserve it.
             throw .refused(SystemCallError(call: "write", number: ENOSPC))

@@ -17,8 +17,14 @@ struct SharedMemoryFile: ~Copyable, Sendable {
     let name: String
     let descriptor: FileDescriptor
     let identity: FileIdentity
+    private let path: String
 
-    private var path: String { Self.path(name) }
+    private init(name: String, descriptor: consuming FileDescriptor, identity: FileIdentity) {
+        self.name = name
+        self.descriptor = descriptor
+        self.identity = identity
+        path = Self.path(name)
+    }
 
     static func path(_ name: String) -> String { "\(directory)/\(name)" }
 
@@ -83,12 +89,15 @@ struct SharedMemoryFile: ~Copyable, Sendable {
         FileStatus(atPath: path(name))?.identity
     }
 
+    /// What has the name now; nil when nothing has.
+    var statusOfName: FileStatus? { FileStatus(atPath: path) }
+
     /// Whether the name still leads to this file.
     var hasItsName: Bool { standing == .same }
 
     /// Where the name leads now, compared with this file.
     var standing: Standing {
-        guard let now = Self.identity(named: name) else { return .missing }
+        guard let now = statusOfName?.identity else { return .missing }
         return now == identity ? .same : .replaced
     }
 

@@ -14,6 +14,15 @@ struct FileDescriptor: ~Copyable, Sendable {
         try systemCall("fstat") { unsafe fstat(rawValue, &status) }
         return FileStatus(status)
     }
+
+    /// How long the file is now, in bytes.
+    ///
+    /// Asks for less than ``status()``, and costs less than half. Moves the offset, which nobody uses.
+    func byteCount() throws(SystemCallError) -> Int {
+        let end = lseek(rawValue, 0, SEEK_END)
+        guard end >= 0 else { throw SystemCallError(call: "lseek", number: errno) }
+        return end
+    }
 }
 
 /// The parts of a file's status that decide anything here.

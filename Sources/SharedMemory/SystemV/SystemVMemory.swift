@@ -122,6 +122,14 @@ final class SystemVMemory: SegmentMemory {
         }
     }
 
+    func readByName(at offset: Int, into buffer: UnsafeMutableRawBufferPointer)
+        throws(MemoryFault) -> Bool
+    {
+        guard hasItsAddress else { return false }
+        try unsafe read(at: offset, into: buffer)
+        return true
+    }
+
     func write(_ buffer: UnsafeRawBufferPointer, at offset: Int) throws(MemoryFault) {
         guard unsafe mapping.copy(buffer, to: offset) else {
             throw .refused(SystemCallError(call: "write", number: ENOSPC))
