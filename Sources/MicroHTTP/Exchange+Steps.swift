@@ -14,9 +14,8 @@ extension Exchange {
         guard endedBy == nil else { return .NO }
         switch phase {
         case .fresh:
-            var head = RequestHead()
-            unsafe head.read(connection, method: method, version: version, into: link.headers)
-            self.head = consume head
+            unsafe link.headers.read(connection)
+            head = unsafe RequestHead(method: method, version: version, headers: link.headers)
             return begin()
         case .collecting:
             guard unsafe upload.isEmpty else { return unsafe collect(upload) }
@@ -132,12 +131,12 @@ extension Exchange {
         link.deadline = .max
         phase = .awaiting
         if let response = takeReady() { return queue(response) }
-        let response = answering.withLock { state -> Response? in
-            let response = state.given.take()
-            state.isSuspended = response == nil
-            return response
+        let given = answering.withLock { state in
+            let given = state.given.take()
+            state.isSuspended = given == nil
+            return given
         }
-        if let response { return queue(response) }
+        if let given { return queue(given.response) }
         guard suspend() else { return .NO }
         return .YES
     }
@@ -145,7 +144,7 @@ extension Exchange {
     // MARK: Answering
 
     private func takeGiven() -> Response? {
-        takeReady() ?? answering.withLock { $0.given.take() }
+        takeReady() ?? answering.withLock { $0.given.take() }?.response
     }
 
     private func takeReady() -> Response? { ready.take() }
@@ -164,7 +163,9 @@ extension Exchange {
         status = response.status
         responseTag = response.tag
         onDelivered = response.onDelivered
-        if case .stream(let stream) = response.content { self.stream = stream }
+        if response.byteCount == nil, case .stream(let stream) = response.content {
+            self.stream = stream
+        }
     }
 
     private func queue(_ response: Response) -> MHD_Result {
@@ -175,7 +176,7 @@ extension Exchange {
             endedBy = .clientGone
             return .NO
         }
-        bytesSent = carriesBody(response) ? response.content.byteCount ?? 0 : 0
+        bytesSent = carriesBody(response) ? response.byteCount ?? 0 : 0
         if bytesSent > briefByteCount {
             link.deadline = monotonicNanoseconds() &+ link.loop.answerNanoseconds(bytesSent)
         }
@@ -295,16 +296,12 @@ extension Exchange {
     // MARK: The end
 
     /// The request is over: tells everyone who waits for that, each once.
-    func complete(_ code: MHD_RequestTerminationCode) {
+    func complete(_ code: MHD_RequestTerminationCode, now: UInt64) {
         let isGone = link.loop.isConnectionLost(link.descriptor, after: code)
-        let given = answering.withLock { state in
-            state.descriptor = -1
-            state.isSuspended = false
-            return state.given.take()
-        }
-        loseHope()?()
+        let (given, onHangUp) = answering.withLock { $0.end() }
+        onHangUp?()
         // What has a status was queued.
-        if status == nil { (takeReady() ?? given)?.settle(delivered: false) }
+        if status == nil { (takeReady() ?? given?.response)?.settle(delivered: false) }
         let isDelivered =
             isDelivered || (code == .REQUEST_TERMINATED_COMPLETED_OK && status != nil)
         stream?.close()
@@ -314,7 +311,7 @@ extension Exchange {
                 status: status,
                 tag: responseTag,
                 bytesSent: isDelivered || isCounting ? bytesSent : 0,
-                nanoseconds: monotonicNanoseconds() - startedAt,
+                nanoseconds: now - startedAt,
                 outcome: isDelivered ? .completed : endedBy ?? outcome(code, isGone: isGone)
             )
             link.loop.handler.finished(self, record)

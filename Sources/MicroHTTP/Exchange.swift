@@ -13,8 +13,11 @@ public final class Exchange: @unchecked Sendable {
     // never again. Every other variable is touched on the loop thread only; what several threads
     // share is behind `answering`.
 
-    /// The method, as it was sent.
+    /// The method.
     public var method: Method { head.method }
+
+    /// The method, as it was sent.
+    public var methodName: String { method == .other ? head.otherMethod : method.rawValue }
 
     /// Whether the request is in HTTP/1.1 rather than HTTP/1.0.
     public var isHTTP11: Bool { head.isHTTP11 }
@@ -204,9 +207,10 @@ public final class Exchange: @unchecked Sendable {
     }
 
     private func respondFromElsewhere(_ response: Response) -> Bool {
+        let given = GivenResponse(response)
         let claim = answering.withLock { state in
             let claim = state.claim()
-            if claim.isGranted { state.given = response }
+            if claim.isGranted { state.given = given }
             return claim
         }
         if !claim.isGranted {
@@ -265,7 +269,7 @@ extension Exchange {
 
         var answer = Answer.awaited
         /// An answer that came from another thread, until the loop takes it.
-        var given: Response?
+        var given: GivenResponse?
         var onHangUp: (@Sendable () -> Void)?
         var descriptor: CInt
         var isSuspended = false
@@ -285,6 +289,22 @@ extension Exchange {
             answer = .impossible
             return onHangUp.take()
         }
+
+        /// Takes leave of the client.
+        ///
+        /// - Returns: The answer that nobody took, and whom to tell that there will be none.
+        mutating func end() -> (given: GivenResponse?, onHangUp: (@Sendable () -> Void)?) {
+            descriptor = -1
+            isSuspended = false
+            return (given.take(), loseHope())
+        }
+    }
+
+    /// An answer on its way from one thread to another.
+    final class GivenResponse: Sendable {
+        let response: Response
+
+        init(_ response: Response) { self.response = response }
     }
 
     /// What to do with a body that is too large, and with one that is here whole.

@@ -1,3 +1,5 @@
+internal import CMicroHTTPD
+
 /// Where the headers of a connection's request lie, noted in one pass over them; nothing is copied.
 ///
 /// The bytes are libmicrohttpd's, and stay until the request is over. The list itself serves one
@@ -23,13 +25,21 @@ final class HeaderList {
 
     deinit { unsafe base.deallocate() }
 
-    /// Forgets those of the request before.
-    func removeAll() {
+    /// Takes note of every header of a connection's request, in the place of those of the one before.
+    func read(_ connection: OpaquePointer?) {
         count = 0
         bits = 0
+        _ = unsafe MHD_get_connection_values_n(
+            connection, .HEADER_KIND, noteHeader, Unmanaged.passUnretained(self).toOpaque())
     }
 
-    func append(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
+    /// Lends the name and the value of each, in the order sent.
+    func forEach(_ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void)
+    {
+        for index in 0..<count { unsafe body(base[index].name, base[index].value) }
+    }
+
+    fileprivate func append(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {
         if count == capacity { makeRoom() }
         let mark = unsafe HeaderMark(name)
         unsafe (base + count).initialize(to: Field(mark: mark, name: name, value: value))
@@ -72,6 +82,17 @@ final class HeaderList {
         }
         return values
     }
+}
+
+private let noteHeader: MHD_KeyValueIteratorN = { list, _, name, nameCount, value, valueCount in
+    guard let list = unsafe list else { return .NO }
+    // It is kept by whoever reads into it.
+    unsafe Unmanaged<HeaderList>.fromOpaque(list)._withUnsafeGuaranteedRef {
+        unsafe $0.append(
+            UnsafeRawBufferPointer(start: name, count: nameCount),
+            UnsafeRawBufferPointer(start: value, count: valueCount))
+    }
+    return .YES
 }
 
 extension HeaderList.Field {

@@ -59,7 +59,7 @@ final class Loop: @unchecked Sendable {
     private let sweepNanoseconds: UInt64
     private var suspended = 0
     /// Answers to be used again.
-    var stock = ResponseStock()
+    let stock = ResponseStock()
     /// Memory for large bodies.
     let bodies: BodyStock
     private var isAccepting = true

@@ -1,30 +1,22 @@
 /// A request method, such as `GET`.
 ///
-/// Any token a client may send is a method; the common ones have names here.
-public struct Method: Hashable, Sendable, CustomStringConvertible {
-    /// The method as it was sent, for methods are case-sensitive.
-    public let rawValue: String
-
-    /// Creates a method from its token.
-    public init(_ rawValue: String) {
-        self.rawValue = rawValue
-    }
-
-    /// The method as it was sent.
-    public var description: String { rawValue }
-
+/// Any token a client may send is a method, and methods are case-sensitive; those with a name here are
+/// told apart, of all others ``Exchange/methodName`` knows what was sent.
+public enum Method: String, Sendable, CaseIterable {
     /// Asks for a representation.
-    public static let get = Method("GET")
+    case get = "GET"
     /// Asks for what `GET` would answer, without the body.
-    public static let head = Method("HEAD")
+    case head = "HEAD"
     /// Replaces a resource.
-    public static let put = Method("PUT")
+    case put = "PUT"
     /// Hands something to a resource to act on.
-    public static let post = Method("POST")
+    case post = "POST"
     /// Changes a part of a resource.
-    public static let patch = Method("PATCH")
+    case patch = "PATCH"
     /// Removes a resource.
-    public static let delete = Method("DELETE")
+    case delete = "DELETE"
     /// Asks what a resource can do.
-    public static let options = Method("OPTIONS")
+    case options = "OPTIONS"
+    /// Any other, which no method is named.
+    case other
 }

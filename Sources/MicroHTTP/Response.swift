@@ -51,7 +51,15 @@ public struct Response: Sendable {
     ///
     /// It is not sent in answer to `HEAD`, nor with status 204 or 304; give a 304 the content of the
     /// 200 it stands for, so that its length is told rightly.
-    public var content: Content { didSet { prepared = nil } }
+    public var content: Content {
+        didSet {
+            prepared = nil
+            byteCount = content.byteCount
+        }
+    }
+
+    /// How long the body is, or nil if that will be known at its end.
+    private(set) var byteCount: Int?
 
     /// A number that the handler finds again in ``ExchangeRecord/tag``, such as why it refused.
     ///
@@ -83,6 +91,7 @@ public struct Response: Sendable {
         self.values = values
         self.headers = headers
         self.content = content
+        byteCount = content.byteCount
         self.onDelivered = onDelivered
         prepared = nil
     }
@@ -94,6 +103,7 @@ public struct Response: Sendable {
         values = HeaderValues()
         headers = prepared.response.headers
         content = prepared.response.content
+        byteCount = prepared.response.byteCount
         self.onDelivered = onDelivered
         self.prepared = prepared
     }

@@ -5,7 +5,7 @@ internal import Glibc
 ///
 /// Making one takes an allocation or three for each header; most answers differ from an earlier one
 /// of the same template and size in a single header. Used on the loop thread only.
-struct ResponseStock {
+final class ResponseStock {
     /// The largest body that is worth a copy.
     private static let byteLimit = 8 * 1024
     /// How many answers are kept.
@@ -15,7 +15,7 @@ struct ResponseStock {
     private var oldest = 0
 
     /// An answer with this content, for which there must be a template; nil where it does not suit.
-    mutating func answer(for response: Response) -> StockedResponse? {
+    func answer(for response: Response) -> StockedResponse? {
         guard let template = response.template else { return nil }
         switch response.content {
         case .empty:
@@ -30,7 +30,7 @@ struct ResponseStock {
         }
     }
 
-    private mutating func answer(
+    private func answer(
         _ template: ResponseTemplate, _ response: Response,
         _ body: UnsafeRawBufferPointer
     ) -> StockedResponse? {
@@ -101,7 +101,8 @@ final class StockedResponse {
     }
 
     private func renew(_ new: HeaderValues) {
-        for (place, name) in template.open.enumerated() {
+        for place in 0..<template.open.count {
+            let name = template.open[place]
             if values.count > 0 {
                 if values.isSame(as: new, place) { continue }
                 unsafe values.withCString(place) { value in

@@ -1,7 +1,8 @@
 internal import CMicroHTTPD
 
-// What libmicrohttpd calls, on the loop thread. An exchange is retained while libmicrohttpd knows a
-// request, a link while it knows a connection; each is released in the callback that ends it.
+// What libmicrohttpd calls, on the loop thread. A link is retained while libmicrohttpd knows a
+// connection, and keeps the exchange while it knows a request; each is released in the callback that
+// ends it.
 
 /// The request line is here: `target` is as it was sent, before anything is cut out of it.
 let targetCallback:
@@ -12,11 +13,13 @@ let targetCallback:
             return nil
         }
         let now = monotonicNanoseconds()
-        link.beginRequest(now: now)
-        let exchange = unsafe Exchange(
-            target: Target(target), link: link, connection: connection, startedAt: now)
-        link.exchange = exchange
-        return unsafe Unmanaged.passRetained(exchange).toOpaque()
+        return unsafe link._withUnsafeGuaranteedRef { link in
+            link.beginRequest(now: now)
+            let exchange = unsafe Exchange(
+                target: Target(target), link: link, connection: connection, startedAt: now)
+            link.exchange = exchange
+            return unsafe Unmanaged.passUnretained(exchange).toOpaque()
+        }
     }
 
 /// The head is here, or a piece of the body, or its end.
@@ -27,7 +30,7 @@ let accessCallback: MHD_AccessHandlerCallback = {
     }
     let bytes = unsafe UnsafeRawBufferPointer(start: upload, count: uploadByteCount.pointee)
     unsafe uploadByteCount.pointee = 0
-    // It is kept for as long as libmicrohttpd knows the request.
+    // Its link keeps it for as long as libmicrohttpd knows the request.
     return unsafe Unmanaged<Exchange>.fromOpaque(request)._withUnsafeGuaranteedRef {
         unsafe $0.step(method: method, version: version, upload: bytes)
     }
@@ -36,13 +39,16 @@ let accessCallback: MHD_AccessHandlerCallback = {
 /// The request is over, one way or another.
 let completedCallback: MHD_RequestCompletedCallback = { _, _, request, code in
     guard let opaque = unsafe request?.pointee else { return }
-    let exchange = unsafe Unmanaged<Exchange>.fromOpaque(opaque).takeRetainedValue()
     unsafe request?.pointee = nil
-    let link = exchange.link
+    let link = unsafe Unmanaged<Exchange>.fromOpaque(opaque)._withUnsafeGuaranteedRef { exchange in
+        let now = monotonicNanoseconds()
+        exchange.link.deadline = now &+ exchange.link.loop.idleNanoseconds
+        if exchange.link.hasSentAll { exchange.link.loop.close(whenReadToEnd: exchange.link) }
+        exchange.complete(code, now: now)
+        return exchange.link
+    }
+    // The last reference, unless the application has one.
     link.exchange = nil
-    link.deadline = monotonicNanoseconds() &+ link.loop.idleNanoseconds
-    if link.hasSentAll { link.loop.close(whenReadToEnd: link) }
-    exchange.complete(code)
 }
 
 /// A connection was accepted, or is about to be closed.
@@ -78,7 +84,7 @@ let logCallback: @convention(c) (UnsafeMutableRawPointer?, UnsafePointer<CChar>)
     log(text.hasSuffix("\n") ? String(text.dropLast()) : text)
 }
 
-private func link(of connection: OpaquePointer) -> Link? {
+private func link(of connection: OpaquePointer) -> Unmanaged<Link>? {
     guard let opaque = unsafe cmicrohttpd_socket_context(connection) else { return nil }
-    return unsafe Unmanaged<Link>.fromOpaque(opaque).takeUnretainedValue()
+    return unsafe Unmanaged<Link>.fromOpaque(opaque)
 }

@@ -53,7 +53,7 @@ public final class SegmentAPI: Handler {
             call.place = place
             guard let operation = route.operation(exchange.method) else {
                 if route.isProtected { _ = try policy.caller(of: exchange) }
-                throw .methodNotAllowed(exchange.method.rawValue, allowed: route.allowed)
+                throw .methodNotAllowed(exchange.methodName, allowed: route.allowed)
             }
             if let role = operation.role {
                 call.caller = try policy.caller(of: exchange)
@@ -134,7 +134,7 @@ public final class SegmentAPI: Handler {
         requests.count(call.place, exchange.method, record)
         log(
             AccessRecord(
-                method: exchange.method.rawValue,
+                method: exchange.methodName,
                 route: call.route ?? "-",
                 status: record.status, byteCount: record.bytesSent,
                 nanoseconds: record.nanoseconds, requestID: call.requestID,

@@ -92,7 +92,7 @@ extension SegmentService {
     ///
     /// - Parameters:
     ///   - name: The segment.
-    ///   - session: Whose attachment to use; it is renewed.
+    ///   - session: Whose attachment to use.
     ///   - mode: What the request is going to do.
     ///   - isTrusted: Whether to take the segment that the name led to when it was last followed, without
     ///     asking whether it still does. For a peek that goes on to ask by
@@ -101,10 +101,11 @@ extension SegmentService {
     /// - Throws: ``ServiceError``: `.notAttached`, `.readOnlyAttachment`, `.sessionGone`;
     ///   `.notFound`, `.permissionDenied` and what else the system says to a peek.
     public func access(
-        _ name: KnownName, session: Session.ID?, for mode: AccessMode, trusting isTrusted: Bool = false
+        _ name: KnownName, session: Session.ID?, for mode: AccessMode,
+        trusting isTrusted: Bool = false
     ) throws(ServiceError) -> SegmentAccess {
         guard let session else { return try peek(name, for: mode, trusting: isTrusted) }
-        return try attached(session, to: name.name, known: name, renewedAt: .now) {
+        return try attached(session, to: name.name, known: name) {
             (registry, record) throws(ServiceError) -> SegmentAccess in
             guard let entry = registry.entries[record.entry], let shared = entry.segment else {
                 throw .gone

@@ -26,9 +26,8 @@ extension SegmentService {
     ) -> Wait? {
         let waiter = LockWaiter(session: session, client: client, purpose: .hold(completion))
         do throws(ServiceError) {
-            let (id, lock, grant) = try attached(
-                session, to: name.name, known: name, renewedAt: .now
-            ) { (registry, record) throws(ServiceError) -> (EntryID, SegmentLock, LockGrant?) in
+            let (id, lock, grant) = try attached(session, to: name.name, known: name) {
+                (registry, record) throws(ServiceError) -> (EntryID, SegmentLock, LockGrant?) in
                 let id = record.entry
                 guard let entry = registry.entries[id], let lock = entry.lock else {
                     throw .lockUnsupported(name.name)
@@ -68,7 +67,7 @@ extension SegmentService {
     public func unlock(_ name: KnownName, session: Session.ID, token: FencingToken? = nil)
         throws(ServiceError)
     {
-        let (id, lock) = try attached(session, to: name.name, known: name, renewedAt: .now) {
+        let (id, lock) = try attached(session, to: name.name, known: name) {
             (registry, record) throws(ServiceError) -> (EntryID, SegmentLock) in
             let id = record.entry
             guard let entry = registry.entries[id], let lock = entry.lock else {

@@ -206,21 +206,18 @@ public final class SegmentService: Sendable {
     ///   - session: The session.
     ///   - name: What leads to the segment.
     ///   - known: The same, where it was read before.
-    ///   - now: If given, the session is renewed.
     ///   - body: What to do.
     /// - Returns: What `body` returns.
     /// - Throws: `.sessionGone`; `.notAttached`, or `.notFound` where there is no such segment at
     ///   all; what `body` throws.
     func attached<Result>(
         _ session: Session.ID, to name: SegmentName, known: KnownName? = nil,
-        renewedAt now: MonotonicInstant? = nil,
         _ body: (inout Registry, AttachmentRecord) throws(ServiceError) -> Result
     ) throws(ServiceError) -> Result {
         do throws(ServiceError) {
             // Nearly always the session came by this name.
             let known = try registry.withLock { (registry) throws(ServiceError) -> Result? in
                 guard let record = registry.sessions[session] else { throw .sessionGone }
-                if let now { record.renew(now: now, registry.state) }
                 guard let attachment = record.attachment(by: name, known) else { return nil }
                 return try body(&registry, attachment)
             }

@@ -15,6 +15,8 @@ public final class AccessPolicy: Sendable {
     /// Whether every segment is there for clients.
     private let isOpen: Bool
     private let environment: KeyEnvironment
+    /// Whether a token is needed at all.
+    private let needsToken: Bool
     private let tokens: Mutex<TokenSet?>
 
     /// Makes a policy.
@@ -32,6 +34,7 @@ public final class AccessPolicy: Sendable {
         isReadOnly: Bool = false, environment: KeyEnvironment
     ) {
         self.hosts = hosts
+        needsToken = tokens != nil
         self.tokens = Mutex(tokens)
         self.allowed =
             allowed.isEmpty ? nil : SegmentPatterns(allowed, environment: environment)
@@ -41,7 +44,8 @@ public final class AccessPolicy: Sendable {
         self.environment = environment
     }
 
-    /// Lets other tokens in from now on, and no more those there were.
+    /// Lets other tokens in from now on, and no more those there were; who lets everybody in goes on
+    /// doing so.
     public func replace(_ tokens: TokenSet) { self.tokens.withLock { $0 = tokens } }
 
     // MARK: Where a request comes from
@@ -109,7 +113,7 @@ public final class AccessPolicy: Sendable {
     ///
     /// - Throws: ``Problem`` 401 where there are tokens and the request has none of them.
     func caller(of exchange: Exchange) throws(Problem) -> Caller {
-        guard let tokens = tokens.withLock({ $0 }) else { return .anybody }
+        guard needsToken, let tokens = tokens.withLock({ $0 }) else { return .anybody }
         try requireOnce(.authorization, in: exchange)
         let (hasToken, caller) = exchange.withHeader(.authorization) {
             field, _ -> (Bool, Caller?) in

@@ -29,7 +29,7 @@ extension Call {
         event.session = session?.abbreviation
         event.remote = exchange.peer
         event.tokenLine = caller.tokenLine
-        event.method = exchange.method.rawValue
+        event.method = exchange.methodName
         event.route = route
         event.requestID = requestID.description
         api.audit(event)

@@ -43,7 +43,7 @@ final class RequestMetrics: Sendable {
 /// What is counted of the requests to one route.
 final class RouteMetrics: Sendable {
     /// The methods that are told apart; all others are one.
-    static let methods = ["GET", "HEAD", "PUT", "POST", "PATCH", "DELETE", "OPTIONS", "other"]
+    static let methods = Method.allCases.map(\.rawValue)
 
     /// The statuses that are told apart; all others, and none at all, are the last one.
     static let statuses = [
@@ -74,7 +74,7 @@ final class RouteMetrics: Sendable {
         case .patch: 4
         case .delete: 5
         case .options: 6
-        default: 7
+        case .other: 7
         }
     }
 
