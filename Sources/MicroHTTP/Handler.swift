@@ -1,7 +1,7 @@
 /// The application behind a server: it is asked what to do with each request.
 ///
 /// Every method runs on a loop thread, which serves many connections: none may block.
-public protocol Handler: Sendable {
+public protocol Handler: AnyObject, Sendable {
     /// Decides what to do with a request whose head has arrived.
     ///
     /// Nothing of the body has been read yet, so a request can be refused before its body is sent.

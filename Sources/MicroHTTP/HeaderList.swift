@@ -19,7 +19,7 @@ final class HeaderList {
     // Not an array, whose every use would be checked for another one at the same time.
     private var base = UnsafeMutablePointer<Field>.allocate(capacity: spareCount)
     private var capacity = spareCount
-    private var count = 0
+    private(set) var count = 0
     /// The bits of all marks: a name whose bit is missing was not sent.
     private var bits: UInt64 = 0
 
@@ -33,10 +33,15 @@ final class HeaderList {
             connection, .HEADER_KIND, noteHeader, Unmanaged.passUnretained(self).toOpaque())
     }
 
-    /// Lends the name and the value of each, in the order sent.
-    func forEach(_ body: (_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) -> Void)
-    {
-        for index in 0..<count { unsafe body(base[index].name, base[index].value) }
+    /// The name of one of them, as it was sent.
+    func name(_ index: Int) -> UnsafeRawBufferPointer { unsafe field(index).name }
+
+    /// The value of one of them.
+    func value(_ index: Int) -> UnsafeRawBufferPointer { unsafe field(index).value }
+
+    private func field(_ index: Int) -> Field {
+        precondition(index >= 0 && index < count)
+        return unsafe base[index]
     }
 
     fileprivate func append(_ name: UnsafeRawBufferPointer, _ value: UnsafeRawBufferPointer) {

@@ -417,7 +417,7 @@ final class Loop: @unchecked Sendable {
 }
 
 /// What a loop that has ended holds on to.
-private struct NoHandler: Handler {
+private final class NoHandler: Handler {
     func receive(_ exchange: Exchange) -> Plan { .refuse(Response(status: 503)) }
 }
 

@@ -27,7 +27,9 @@ struct RequestHead {
     ) {
         (self.method, otherMethod) = unsafe Self.read(method)
         unsafe isHTTP11 = version.map { unsafe strcmp($0, "HTTP/1.0") != 0 } ?? false
-        unsafe headers.forEach { unsafe note($0, $1) }
+        for index in 0..<headers.count {
+            unsafe note(headers.name(index), headers.value(index))
+        }
         if isChunked, contentLength != nil { fault = .contradictoryLength }
     }
 

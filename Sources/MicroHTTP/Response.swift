@@ -90,8 +90,8 @@ public struct Response: Sendable {
         self.template = template
         self.values = values
         self.headers = headers
-        self.content = content
         byteCount = content.byteCount
+        self.content = content
         self.onDelivered = onDelivered
         prepared = nil
     }

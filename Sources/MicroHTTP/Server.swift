@@ -5,7 +5,7 @@ internal import Synchronization
 /// An HTTP/1.1 server.
 ///
 /// ```swift
-/// struct Hello: Handler {
+/// final class Hello: Handler {
 ///     func receive(_ exchange: Exchange) -> Plan {
 ///         .respond(Response(status: 200, content: .bytes(Array("hello\n".utf8))))
 ///     }

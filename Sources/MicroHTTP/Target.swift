@@ -8,8 +8,8 @@ internal import Glibc
 struct Target {
     @usableFromInline static var capacity: Int { 128 }
 
-    @usableFromInline var short = InlineArray<128, UInt8>(repeating: 0)
-    @usableFromInline var long: [UInt8] = []
+    @usableFromInline let short: InlineArray<128, UInt8>
+    @usableFromInline let long: [UInt8]
     @usableFromInline let byteCount: Int
     @usableFromInline let pathByteCount: Int
     let isAbsolutePath: Bool
@@ -22,11 +22,15 @@ struct Target {
         isAbsolutePath = unsafe bytes.first == UInt8(ascii: "/")
         unsafe hasSpace = bytes.firstOffset(of: UInt8(ascii: " ")) != nil
         pathByteCount = unsafe bytes.firstOffset(of: UInt8(ascii: "?")) ?? byteCount
+        // Filled before it is put in its place, where only all of this could be changed.
+        var short = InlineArray<128, UInt8>(repeating: 0)
         if byteCount <= Target.capacity {
             unsafe withUnsafeMutableBytes(of: &short) { unsafe $0.copyMemory(from: bytes) }
+            long = []
         } else {
             unsafe long = Array(bytes)
         }
+        self.short = short
     }
 
     var path: String { text(0..<pathByteCount) }

@@ -8,16 +8,13 @@ import SharedMemory
 /// before anybody else sees the call.
 final class Call: @unchecked Sendable {
     let exchange: Exchange
-    let api: SegmentAPI
     let requestID: RequestID
     /// The trace that the request belongs to, if it says so.
     let trace: TraceContext?
     /// The place of its route among all; one more where there is none.
     var place = Route.all.count
-    /// The component of the path that the route left open, decoded.
-    var argument = ""
-    /// The segment that the path names, once it is known.
-    private var knownName: KnownName?
+    /// What the path says, where it leads somewhere.
+    var path: VisitorMemory.Path?
     var session: Session.ID?
     /// Who sends it.
     var caller = Caller.anybody
@@ -27,26 +24,20 @@ final class Call: @unchecked Sendable {
     /// What is remembered of the connection.
     let memory: VisitorMemory
 
-    init(exchange: Exchange, api: SegmentAPI, requestID: RequestID, trace: TraceContext?) {
+    init(
+        exchange: Exchange, memory: VisitorMemory, requestID: RequestID, trace: TraceContext?
+    ) {
         self.exchange = exchange
-        if let memory = exchange.visitor as? VisitorMemory {
-            self.memory = memory
-        } else {
-            memory = VisitorMemory()
-            exchange.visitor = memory
-        }
-        self.api = api
+        self.memory = memory
         self.requestID = requestID
         self.trace = trace
     }
 
-    /// Takes over what the path says.
-    func take(_ path: VisitorMemory.Path) {
-        argument = path.argument
-        knownName = path.name
-    }
-
+    var api: SegmentAPI { memory.api }
     var service: SegmentService { api.service }
+
+    /// The component of the path that the route left open, decoded.
+    private var argument: String { path?.argument ?? "" }
 
     /// The path with its open components in braces, once it is known.
     var route: String? { Route.all.indices.contains(place) ? Route.all[place].template : nil }
@@ -66,7 +57,7 @@ final class Call: @unchecked Sendable {
     /// The segment that the path names, as it is known to the service.
     func knownSegment() throws(Problem) -> KnownName {
         let known: KnownName
-        if let knownName { known = knownName } else { known = try readName() }
+        if let name = path?.name { known = name } else { known = try readName() }
         if !api.policy.showsEverything(to: caller) {
             try api.policy.require(known.name, shownTo: caller)
         }
@@ -76,7 +67,7 @@ final class Call: @unchecked Sendable {
     private func readName() throws(Problem) -> KnownName {
         let text = argument
         let known = try attempt { () throws(ServiceError) in try service.name(fromPath: text) }
-        if known.isLasting { memory.remember(known) }
+        if known.isLasting { path?.name = known }
         return known
     }
 
@@ -225,7 +216,7 @@ final class Call: @unchecked Sendable {
     }
 
     /// A part of a segment, as it is.
-    func response(part window: DataWindow, content: Response.Content) -> Response {
+    func response(part window: DataWindow, content: consuming Response.Content) -> Response {
         var values = HeaderValues()
         values.append { requestID.append(to: &$0) }
         values.append { ContentRange.append(window.bytes, of: window.byteCount, to: &$0) }
@@ -234,7 +225,7 @@ final class Call: @unchecked Sendable {
 
     private func response(
         _ status: Int, _ template: ResponseTemplate, _ values: HeaderValues,
-        headers: [(String, String)] = [], content: Response.Content
+        headers: [(String, String)] = [], content: consuming Response.Content
     ) -> Response {
         var all = headers
         if let trace { all.append(("traceparent", trace.field)) }

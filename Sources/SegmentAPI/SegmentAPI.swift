@@ -41,41 +41,48 @@ public final class SegmentAPI: Handler {
     /// Decides what to do with a request whose head has arrived.
     public func receive(_ exchange: Exchange) -> Plan {
         let call = begin(exchange)
-        do throws(Problem) {
-            try policy.requireOwnOrigin(exchange, call.memory)
-            let known = exchange.withPath { call.memory.path($0) }
-            let found = known == nil ? exchange.withPath(Route.find) : nil
-            guard let place = known?.place ?? found?.place else {
-                _ = try policy.caller(of: exchange)
-                throw .noSuchPath
+        do throws(Problem) { return try admit(exchange, call, call.memory) } catch {
+            return .refuse(call.response(error))
+        }
+    }
+
+    /// Lets a request in, step by step, and has its operation say what to do.
+    private func admit(_ exchange: Exchange, _ call: Call, _ memory: VisitorMemory) throws(Problem)
+        -> Plan
+    {
+        try policy.requireOwnOrigin(exchange, memory)
+        let known = exchange.withPath { memory.path($0) }
+        let found = known == nil ? exchange.withPath(Route.find) : nil
+        guard let place = known?.place ?? found?.place else {
+            _ = try policy.caller(of: exchange)
+            throw .noSuchPath
+        }
+        let route = Route.all[place]
+        call.place = place
+        guard let operation = route.operation(exchange.method) else {
+            if route.isProtected { _ = try policy.caller(of: exchange) }
+            throw .methodNotAllowed(exchange.methodName, allowed: route.allowed)
+        }
+        if let role = operation.role {
+            call.caller = try policy.caller(of: exchange)
+            try policy.require(role, of: call.caller)
+        }
+        guard exchange.contentLength ?? 0 <= facts.bodyByteLimit else {
+            throw .contentTooLarge(limit: facts.bodyByteLimit)
+        }
+        if let known {
+            call.path = known
+        } else if let found {
+            try exchange.withPath { (path) throws(Problem) in
+                let argument = try Self.decode(path.extracting(found.open))
+                let read = VisitorMemory.Path(place: place, argument: argument)
+                memory.remember(read, at: path)
+                call.path = read
             }
-            let route = Route.all[place]
-            call.place = place
-            guard let operation = route.operation(exchange.method) else {
-                if route.isProtected { _ = try policy.caller(of: exchange) }
-                throw .methodNotAllowed(exchange.methodName, allowed: route.allowed)
-            }
-            if let role = operation.role {
-                call.caller = try policy.caller(of: exchange)
-                try policy.require(role, of: call.caller)
-            }
-            guard exchange.contentLength ?? 0 <= facts.bodyByteLimit else {
-                throw .contentTooLarge(limit: facts.bodyByteLimit)
-            }
-            if let known {
-                call.take(known)
-            } else if let found {
-                try exchange.withPath { (path) throws(Problem) in
-                    let argument = try Self.decode(path.extracting(found.open))
-                    let read = VisitorMemory.Path(place: place, argument: argument)
-                    call.memory.remember(read, at: path)
-                    call.take(read)
-                }
-            }
-            call.forceRole = operation.forceRole
-            if route.isVersioned { call.session = try session(of: call) }
-            return try operation.action(self)(call)
-        } catch { return .refuse(call.response(error)) }
+        }
+        call.forceRole = operation.forceRole
+        if route.isVersioned { call.session = try session(of: call, memory) }
+        return try operation.action(self)(call)
     }
 
     /// Gives a request its number, unless it has one, and takes the trace that it belongs to.
@@ -83,10 +90,18 @@ public final class SegmentAPI: Handler {
         if let call = exchange.companion as? Call { return call }
         let number = lastRequest.add(1, ordering: .relaxed).newValue
         let call = Call(
-            exchange: exchange, api: self, requestID: RequestID(run: run, number: number),
-            trace: trace(of: exchange))
+            exchange: exchange, memory: memory(of: exchange),
+            requestID: RequestID(run: run, number: number), trace: trace(of: exchange))
         exchange.companion = call
         return call
+    }
+
+    /// What is remembered of the connection that a request came by.
+    private func memory(of exchange: Exchange) -> VisitorMemory {
+        if let memory = exchange.visitor as? VisitorMemory { return memory }
+        let memory = VisitorMemory(of: self)
+        exchange.visitor = memory
+        return memory
     }
 
     private func trace(of exchange: Exchange) -> TraceContext? {
@@ -110,10 +125,10 @@ public final class SegmentAPI: Handler {
     }
 
     /// The session that the request names, renewed.
-    private func session(of call: Call) throws(Problem) -> Session.ID? {
+    private func session(of call: Call, _ memory: VisitorMemory) throws(Problem) -> Session.ID? {
         let named = try call.withHeader(.sessionID) { (digits) throws(Problem) -> Session.ID? in
             guard let digits else { return nil }
-            guard let id = call.memory.sessionID(digits) else {
+            guard let id = memory.sessionID(digits) else {
                 throw Problem(ServiceError.sessionGone)
             }
             return id

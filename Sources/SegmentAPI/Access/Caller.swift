@@ -1,5 +1,5 @@
 /// Whoever sent a request, as far as that decides what it may do.
-final class Caller: Sendable {
+struct Caller: Sendable {
     /// What it may do.
     let role: Role
     /// The segments it is limited to; `nil` for no limit.
@@ -9,10 +9,4 @@ final class Caller: Sendable {
 
     /// Whoever comes to a server without tokens.
     static let anybody = Caller(role: .admin, segments: nil, tokenLine: nil)
-
-    init(role: Role, segments: SegmentPatterns?, tokenLine: Int?) {
-        self.role = role
-        self.segments = segments
-        self.tokenLine = tokenLine
-    }
 }

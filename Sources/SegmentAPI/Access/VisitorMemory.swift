@@ -20,12 +20,17 @@ final class VisitorMemory: @unchecked Sendable {
         }
     }
 
+    /// Whom the connection leads to.
+    let api: SegmentAPI
+
     // None at first, which an empty one must not be taken for.
     private var host: [UInt8]?
     private var pathBytes: [UInt8] = []
     private var path: Path?
     private var sessionDigits: [UInt8] = []
     private var session: Session.ID?
+
+    init(of api: SegmentAPI) { self.api = api }
 
     /// Whether a `Host` is the one that was allowed last.
     func knows(host field: Span<UInt8>) -> Bool {
@@ -53,7 +58,4 @@ final class VisitorMemory: @unchecked Sendable {
         pathBytes.append(copying: bytes)
         self.path = path
     }
-
-    /// Remembers what the path names.
-    func remember(_ name: KnownName) { path?.name = name }
 }

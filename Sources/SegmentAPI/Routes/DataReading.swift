@@ -243,7 +243,7 @@ extension Call {
     }
 
     private func data(
-        _ window: DataWindow, _ format: DataFormat, _ content: Response.Content
+        _ window: DataWindow, _ format: DataFormat, _ content: consuming Response.Content
     ) -> Response {
         // A range is asked of the bytes as they are.
         if window.isPartial { return response(part: window, content: content) }

@@ -1,8 +1,8 @@
 import MicroHTTP
 
 /// A handler made of closures.
-struct TestHandler: Handler {
-    var onReceive: @Sendable (Exchange) -> Plan
+final class TestHandler: Handler {
+    let onReceive: @Sendable (Exchange) -> Plan
     let ended = Signal<(path: String, record: ExchangeRecord)>()
 
     init(_ onReceive: @escaping @Sendable (Exchange) -> Plan) {
