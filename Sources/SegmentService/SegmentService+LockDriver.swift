@@ -105,9 +105,11 @@ extension SegmentService {
     ///
     /// - Returns: Whether the lock had kept others out until now.
     func giveBack(_ id: EntryID, _ lock: SegmentLock) -> Bool {
-        let isIntact = lock.isIntact
-        if !isIntact { lock.unlock() }
-        drive(id, lock, isHeld: isIntact, turns: 1)
+        // Where nobody waits for it, to give it back tells whether it was intact.
+        let isAwaited = registry.withLock { $0.entries[id].map { !$0.queue.isEmpty } ?? true }
+        let isIntact = isAwaited ? lock.isIntact : lock.unlock()
+        if isAwaited, !isIntact { lock.unlock() }
+        drive(id, lock, isHeld: isAwaited && isIntact, turns: 1)
         return isIntact
     }
 

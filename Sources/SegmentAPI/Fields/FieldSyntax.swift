@@ -41,6 +41,8 @@ extension UInt8 {
 }
 
 extension Span<UInt8> {
+    var first: UInt8? { isEmpty ? nil : self[0] }
+
     /// Whether the bytes are the same.
     func isEqual(to other: [UInt8]) -> Bool {
         guard count == other.count else { return false }
@@ -161,7 +163,7 @@ struct FieldScanner {
         let start = position
         while let byte = next, byte.isTokenCharacter { position += 1 }
         guard position > start else { return nil }
-        return String(decoding: bytes[start..<position].lazy.map(\.lowercased), as: UTF8.self)
+        return String(decoding: bytes[start..<position].map(\.lowercased), as: UTF8.self)
     }
 
     /// Passes over a token or a quoted string and returns its value; nil when there is neither.

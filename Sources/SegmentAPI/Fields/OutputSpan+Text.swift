@@ -25,28 +25,28 @@ extension OutputSpan where Element == UInt8 {
 
     /// Appends a number in decimal digits, of which there are at most 20.
     package mutating func append(decimal value: UInt64) {
-        var digits = InlineArray<20, UInt8>(repeating: 0)
-        var first = digits.count
-        var rest = value
-        repeat {
-            first -= 1
-            digits[first] = UInt8(truncatingIfNeeded: rest % 10) + UInt8(ascii: "0")
-            rest /= 10
-        } while rest > 0
-        for place in first..<digits.count { append(digits[place]) }
+        var width = 1
+        var bound: UInt64 = 10
+        while value >= bound, width < 20 {
+            width += 1
+            let (next, isTooLarge) = bound.multipliedReportingOverflow(by: 10)
+            bound = isTooLarge ? .max : next
+        }
+        append(decimal: value, width: width)
     }
 
     /// Appends a number in exactly `width` decimal digits, at most 20.
     ///
     /// Digits that do not fit are left out from the left.
     package mutating func append(decimal value: UInt64, width: Int) {
-        var digits = InlineArray<20, UInt8>(repeating: UInt8(ascii: "0"))
-        let first = digits.count - width
-        var rest = value
-        for place in stride(from: digits.count - 1, through: first, by: -1) {
-            digits[place] = UInt8(truncatingIfNeeded: rest % 10) + UInt8(ascii: "0")
-            rest /= 10
+        precondition(width <= freeCapacity, "room was made for what is written")
+        unsafe withUnsafeMutableBufferPointer { buffer, count in
+            var rest = value
+            for place in stride(from: count + width - 1, through: count, by: -1) {
+                unsafe buffer[place] = UInt8(truncatingIfNeeded: rest % 10) + UInt8(ascii: "0")
+                rest /= 10
+            }
+            count += width
         }
-        for place in first..<digits.count { append(digits[place]) }
     }
 }

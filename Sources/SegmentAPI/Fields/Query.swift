@@ -61,15 +61,7 @@ package struct Query: Sendable {
             self.parameters = parameters
             return
         }
-        // Bytes, for strings of different bytes can be equal. The first few are just looked through.
-        var names: Set<[UInt8]> = []
-        func isNew(_ name: String) -> Bool {
-            guard parameters.count >= Self.fewParameters else {
-                return !parameters.contains { $0.name.isSameUTF8(as: name) }
-            }
-            if names.isEmpty { names = Set(parameters.map { Array($0.name.utf8) }) }
-            return names.insert(Array(name.utf8)).inserted
-        }
+        var names = NameSet()
         var start = 0
         for end in 0...raw.count where end == raw.count || raw[end] == UInt8(ascii: "&") {
             let pair = raw.extracting(start..<end)
@@ -87,7 +79,7 @@ package struct Query: Sendable {
             }
             let rawValue = pair.extracting(min(equals + 1, pair.count)..<pair.count)
             let value = try Self.decode(rawValue, of: rawName)
-            guard isNew(name) else {
+            guard names.insert(name, beside: parameters) else {
                 throw QueryError(
                     code: .duplicateParameter,
                     parameter: name,
@@ -99,7 +91,28 @@ package struct Query: Sendable {
         self.parameters = parameters
     }
 
-    private static let fewParameters = 8
+    /// The names of the parameters that were read, once they are many.
+    private struct NameSet {
+        /// So many are just looked through.
+        private static let few = 8
+
+        // Bytes, for strings of different bytes can be equal.
+        private var names: Set<[UInt8]> = []
+
+        /// Takes a name in.
+        ///
+        /// - Returns: Whether none of the parameters has it.
+        mutating func insert(_ name: String, beside parameters: [Parameter]) -> Bool {
+            guard parameters.count >= Self.few else {
+                for parameter in parameters where parameter.name.isSameUTF8(as: name) {
+                    return false
+                }
+                return true
+            }
+            if names.isEmpty { names = Set(parameters.map { Array($0.name.utf8) }) }
+            return names.insert(Array(name.utf8)).inserted
+        }
+    }
 
     private static func decode(_ raw: Span<UInt8>, of name: Span<UInt8>) throws(QueryError)
         -> String
