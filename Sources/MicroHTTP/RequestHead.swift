@@ -52,8 +52,7 @@ struct RequestHead {
             }
         case 14 where unsafe name.isSameIgnoringCase(as: "content-length"):
             if contentLength != nil { fault = fault ?? .duplicateHeader("Content-Length") }
-            // Only digits come through to here; what is too large for an Int is too large for anyone.
-            contentLength = unsafe Int(String(decoding: value, as: UTF8.self)) ?? .max
+            contentLength = unsafe Self.number(value)
         case 17 where unsafe name.isSameIgnoringCase(as: "transfer-encoding"):
             if isChunked { fault = fault ?? .duplicateHeader("Transfer-Encoding") }
             isChunked = true
@@ -63,6 +62,20 @@ struct RequestHead {
         default:
             break
         }
+    }
+
+    /// The number that digits say; nothing else comes through to here, and what is too large for an `Int`
+    /// is too large for anyone.
+    private static func number(_ digits: UnsafeRawBufferPointer) -> Int {
+        var number = 0
+        for index in digits.indices {
+            let digit = unsafe Int(digits[index] &- UInt8(ascii: "0"))
+            let (tens, isTooLarge) = number.multipliedReportingOverflow(by: 10)
+            let (sum, hasCarry) = tens.addingReportingOverflow(digit)
+            guard digit < 10, !isTooLarge, !hasCarry else { return .max }
+            number = sum
+        }
+        return number
     }
 
     /// Names a method; the common ones cost nothing.

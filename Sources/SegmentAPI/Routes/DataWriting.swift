@@ -27,9 +27,7 @@ extension SegmentAPI {
     }
 
     func patchData(_ call: Call) throws(Problem) -> Plan {
-        let (offset, wish) = try call.query { (query) throws(QueryError) in
-            (try query.int("offset") ?? 0, try call.lockWish(&query))
-        }
+        let (offset, wish) = try call.offsetAndLockWish()
         try call.withHeader(.contentRange) { (field) throws(Problem) in
             guard field == nil else {
                 throw .invalidRequest(
@@ -156,11 +154,23 @@ extension Call {
         return response(204)
     }
 
-    /// Without a session a write takes the lock unless it says otherwise.
+    /// Where a patch begins, and how it stands towards the lock.
+    fileprivate func offsetAndLockWish() throws(Problem) -> (offset: Int, wish: LockWish) {
+        // Most queries are an offset and nothing else, for which no reader is needed.
+        let alone = exchange.withQuery { query in query?.number(behind: "offset=") }
+        if let alone { return (alone, lockWish(nil, wait: nil)) }
+        return try query { (query) throws(QueryError) in
+            (try query.int("offset") ?? 0, try lockWish(&query))
+        }
+    }
+
     fileprivate func lockWish(_ query: inout QueryReader) throws(QueryError) -> LockWish {
+        lockWish(try query.bool("lock"), wait: try query.wait())
+    }
+
+    /// Without a session a write takes the lock unless it says otherwise.
+    private func lockWish(_ locked: Bool?, wait: Int64?) -> LockWish {
         let isPeek = session == nil
-        let locked = try query.bool("lock")
-        let wait = try query.wait()
         return LockWish(
             isWanted: locked ?? isPeek, isRequired: locked == true,
             wait: wait ?? (isPeek ? 5_000 : 0), token: nil)
@@ -175,5 +185,23 @@ extension Call {
                 "Fencing-Token must be a whole number.", parameter: "Fencing-Token")
         }
         return token
+    }
+}
+
+extension Span<UInt8> {
+    /// The number that stands behind a word in at most 18 digits, if there is nothing else.
+    fileprivate func number(behind word: StaticString) -> Int? {
+        let length = word.utf8CodeUnitCount
+        guard count > length, count <= length + 18 else { return nil }
+        var number = 0
+        for index in indices {
+            if index < length {
+                guard unsafe self[index] == word.utf8Start[index] else { return nil }
+            } else {
+                guard self[index].isDigit else { return nil }
+                number = number * 10 + Int(self[index] - UInt8(ascii: "0"))
+            }
+        }
+        return number
     }
 }
