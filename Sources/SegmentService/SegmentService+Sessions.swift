@@ -86,6 +86,8 @@ extension SegmentService {
 
     /// Renews a session that a request names.
     ///
+    /// Whoever serves requests calls this for each of them that names one, before anything else.
+    ///
     /// - Parameter id: The secret.
     /// - Throws: ``ServiceError`` with `.sessionGone`.
     public func renew(_ id: Session.ID) throws(ServiceError) {

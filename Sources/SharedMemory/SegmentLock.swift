@@ -84,7 +84,7 @@ public final class SegmentLock: Sendable {
                     let slice = now.advanced(byMilliseconds: Self.patience)
                     taken = try semaphore.wait(until: min(deadline, slice))
                 }
-                guard isCurrent(semaphore) else {
+                guard isCurrent(semaphore, isTaken: taken) else {
                     if taken { try semaphore.giveUp(isOwner: state.withLock { $0.madeIt }) }
                     forget(semaphore)
                     continue
@@ -305,8 +305,9 @@ public final class SegmentLock: Sendable {
     // A Qt object that made the semaphore takes its name away when it goes, whoever uses it. As long
     // as the segment is there, those who have the semaphore go on among themselves until somebody
     // makes a new one; so do we.
-    private func isCurrent(_ semaphore: any SegmentSemaphore) -> Bool {
-        semaphore.isCurrent || (semaphore.isSharedWithoutName && segmentKey.hasSegment)
+    private func isCurrent(_ semaphore: any SegmentSemaphore, isTaken: Bool = false) -> Bool {
+        (isTaken ? semaphore.isCurrentAsTaken : semaphore.isCurrent)
+            || (semaphore.isSharedWithoutName && segmentKey.hasSegment)
     }
 
     /// Turns away from a semaphore that newcomers do not find; one that this object made goes, unless

@@ -18,6 +18,9 @@ protocol SegmentSemaphore: AnyObject, Sendable {
     /// Whether whoever opens the key now gets this semaphore.
     var isCurrent: Bool { get }
 
+    /// The same of a semaphore that was taken a moment ago, and so was there.
+    var isCurrentAsTaken: Bool { get }
+
     /// Whether nobody can find the semaphore any more, and others have it all the same.
     var isSharedWithoutName: Bool { get }
 

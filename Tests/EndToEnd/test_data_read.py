@@ -252,6 +252,37 @@ def test_a_segment_that_shrank_is_reported_and_never_read_wrong(api, posix):
     api.get("/livez", expect=200)
 
 
+def test_a_peek_is_told_that_a_segment_shrank(api, posix):
+    session, data = api.session(), posix.href + "/data"
+    session.create(posix, 8192)
+    os.truncate(posix.memory_file, 10)
+    assert api.get(data, headers={"Range": "bytes=0-9"}, expect=206).body == bytes(10)
+    for window in ("0-10", "4000-4010", "5000-5001", "8191-8191"):
+        api.get(data, headers={"Range": f"bytes={window}"}, expect=(409, "segment-truncated"))
+    api.get(data, expect=(409, "segment-truncated"))
+
+
+def test_a_peek_follows_the_name_each_time(api, posix):
+    session, data = api.session(), posix.href + "/data"
+    session.create(posix, 64)
+    session.write(posix, b"old", offset=8)
+    window = {"Range": "bytes=8-10"}
+    assert api.get(data, headers=window, expect=206).body == b"old"
+    aside = posix.memory_file + "-aside"
+    for octets in (b"new", b"newer"):
+        with open(aside, "xb") as file:
+            file.write(octets.rjust(1000 + len(octets), b"."))
+        os.replace(aside, posix.memory_file)
+        # Within the size of the one before, and where only the new one has bytes.
+        assert api.get(data, headers=window, expect=206).body == b"..."
+        behind = api.get(data, headers={"Range": "bytes=1000-"}, expect=206)
+        assert behind.body == octets
+        assert behind.headers["Content-Range"].endswith(f"/{1000 + len(octets)}")
+    os.unlink(posix.memory_file)
+    api.get(data, headers=window, expect=(404, "not-found"))
+    assert session.read(posix, headers=window, expect=206).body == b"old"
+
+
 def test_a_key_file_that_is_no_segment_is_not_found(api, names):
     systemv = names["systemv"]
     with open(systemv.memory_file, "wb"):

@@ -142,6 +142,49 @@ import Testing
         }
     }
 
+    /// Reads by the name, and tells whether that still led there; nil for what was not there to be read.
+    private func readByName(_ segment: borrowing Segment, _ offset: Int, _ count: Int) throws
+        -> [UInt8]?
+    {
+        var isNamed = false
+        let bytes = try unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
+            isNamed = try unsafe segment.readByName(
+                at: offset, into: UnsafeMutableRawBufferPointer(buffer))
+            filled = count
+        }
+        return isNamed ? bytes : nil
+    }
+
+    @Test(arguments: KeyKind.allCases)
+    func `read by its name gives nothing once that leads elsewhere`(kind: KeyKind) throws {
+        try withTemporaryKey(kind) { key in
+            let segment = try Segment.create(key, byteCount: 64)
+            try segment.write(Array("old".utf8), at: 8)
+            #expect(try readByName(segment, 8, 3) == Array("old".utf8))
+            try Segment.attach(key).removeByForce()
+            #expect(try readByName(segment, 8, 3) == nil)
+            let successor = try Segment.create(key, byteCount: 32)
+            #expect(try readByName(segment, 8, 3) == nil)
+            #expect(try readByName(successor, 8, 3) == [0, 0, 0])
+            #expect(try segment.read(at: 8, byteCount: 3) == Array("old".utf8))
+            segment.settle()
+            #expect(try successor.detach())
+        }
+    }
+
+    @Test func `read by its name is not read beyond where a peer truncated it`() throws {
+        try withTemporaryKey(.posix) { key in
+            let segment = try Segment.create(key, byteCount: 10_000)
+            #expect(truncate("/dev/shm/\(key.posixName)", 4000) == 0)
+            #expect(try readByName(segment, 3990, 10) == [UInt8](repeating: 0, count: 10))
+            // Behind the end in its own page, and in pages that are gone.
+            for offset in [3991, 4000, 5000, 9990] {
+                expectFailure(.truncated) { _ = try readByName(segment, offset, 10) }
+            }
+            #expect(try segment.detach())
+        }
+    }
+
     @Test(arguments: KeyKind.allCases)
     func `lends its bytes in a closure`(kind: KeyKind) throws {
         try withTemporaryKey(kind) { key in

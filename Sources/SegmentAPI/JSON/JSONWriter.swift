@@ -31,9 +31,13 @@ package struct JSONWriter {
     /// The text of a single value.
     package static func text(of value: some JSONWritable) -> [UInt8] {
         var writer = JSONWriter()
+        writer.bytes.reserveCapacity(usualByteCount)
         writer.value(value)
         return writer.bytes
     }
+
+    /// What most values are content with.
+    private static let usualByteCount = 224
 
     // MARK: Values
 
@@ -182,12 +186,15 @@ package struct JSONWriter {
     }
 
     private mutating func appendQuoted(_ text: String) {
-        bytes.append(UInt8(ascii: "\""))
-        if Self.isPlain(text.utf8.span) {
-            bytes.append(copying: text.utf8.span)
-        } else {
-            for byte in text.utf8 { appendEscaped(byte) }
+        guard !Self.isPlain(text.utf8.span) else {
+            return bytes.append(addingCapacity: text.utf8.count + 2) { output in
+                output.append(UInt8(ascii: "\""))
+                output.append(copying: text.utf8.span)
+                output.append(UInt8(ascii: "\""))
+            }
         }
+        bytes.append(UInt8(ascii: "\""))
+        for byte in text.utf8 { appendEscaped(byte) }
         bytes.append(UInt8(ascii: "\""))
     }
 

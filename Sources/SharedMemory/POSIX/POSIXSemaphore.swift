@@ -99,6 +99,8 @@ final class POSIXSemaphore: SegmentSemaphore {
 
     var isCurrent: Bool { file.hasItsName }
 
+    var isCurrentAsTaken: Bool { isCurrent }
+
     var isSharedWithoutName: Bool { file.standing == .missing && file.useByOthers() == .used }
 
     var isStillTaken: Bool { file.standing != .replaced && state()?.value == 0 }

@@ -21,51 +21,83 @@ extension SystemVSemaphore {
     /// Sees all that this process has taken, by whichever lock.
     var hasOwnUnit: Bool {
         // Carries the adjustment above its limit if it is positive.
-        let answer = perform { value in
-            [
-                (-value, false),
-                (Self.most, false), (-Self.most, true), (Self.most, true), (-Self.most, false),
-                (value, false),
-            ]
+        let answer = perform(from: currentValue) { list, value in
+            list.add(-value)
+            list.add(Self.most)
+            list.add(-Self.most, isUndone: true)
+            list.add(Self.most, isUndone: true)
+            list.add(-Self.most)
+            list.add(value)
         }
         return answer == ERANGE
     }
 
     /// Gives a unit back if this process has one.
     ///
+    /// - Parameter value: The value as it was a moment ago.
     /// - Returns: Whether it had one.
-    func giveBackOwnUnit() -> Bool {
+    func giveBackOwnUnit(from value: CInt) -> Bool {
         // Carries the adjustment below its limit unless it is positive.
-        let answer = perform { value in
-            [
-                (-value, false),
-                (Self.most, true), (-Self.most, false), (2, true), (-2, false),
-                (Self.most, false), (-Self.most, true), (1, false), (-1, true),
-                (value, false), (1, false),
-            ]
+        let answer = perform(from: value) { list, value in
+            list.add(-value)
+            list.add(Self.most, isUndone: true)
+            list.add(-Self.most)
+            list.add(2, isUndone: true)
+            list.add(-2)
+            list.add(Self.most)
+            list.add(-Self.most, isUndone: true)
+            list.add(1)
+            list.add(-1, isUndone: true)
+            list.add(value)
+            list.add(1)
         }
         return answer == 0
     }
 
     /// Does a list of operations that holds for the value as it is now.
     ///
-    /// - Parameter operations: Makes the list for a value: changes, and whether the kernel is to undo
-    ///   them; a change by 0 is none.
+    /// - Parameters:
+    ///   - value: The value as it was a moment ago.
+    ///   - fill: Makes the list for a value.
     /// - Returns: 0, or the number of the error when nothing was done.
-    private func perform(_ operations: (Int16) -> [(change: Int16, isUndone: Bool)]) -> CInt {
+    private func perform(
+        from value: CInt, _ fill: (inout OperationList, _ value: Int16) -> Void
+    ) -> CInt {
+        var value = value
         while true {
-            let value = currentValue
             guard value >= 0 else { return EIDRM }
-            var list = operations(Int16(clamping: value)).filter { $0.change != 0 }.map {
-                sembuf(
-                    sem_num: 0, sem_op: $0.change,
-                    sem_flg: Int16(IPC_NOWAIT) | ($0.isUndone ? Int16(SEM_UNDO) : 0))
-            }
-            guard unsafe semop(number, &list, list.count) == -1 else { return 0 }
+            var list = OperationList()
+            fill(&list, Int16(clamping: value))
+            guard list.perform(on: number) == -1 else { return 0 }
             let error = errno
             // EAGAIN: somebody took a unit since; another value then: somebody gave one back.
-            guard error == EAGAIN || error == ERANGE && currentValue != value || error == EINTR
+            let former = value
+            value = currentValue
+            guard error == EAGAIN || error == ERANGE && value != former || error == EINTR
             else { return error }
+        }
+    }
+}
+
+/// What the kernel is to do to a semaphore in one step.
+private struct OperationList {
+    private var operations = InlineArray<11, sembuf>(repeating: sembuf())
+    private var count = 0
+
+    /// Appends a change, which the kernel is to undo when this process dies or not; one by 0 is none.
+    mutating func add(_ change: Int16, isUndone: Bool = false) {
+        guard change != 0 else { return }
+        operations[count] = sembuf(
+            sem_num: 0, sem_op: change,
+            sem_flg: Int16(IPC_NOWAIT) | (isUndone ? Int16(SEM_UNDO) : 0))
+        count += 1
+    }
+
+    mutating func perform(on number: CInt) -> CInt {
+        let count = count
+        var span = operations.mutableSpan
+        return unsafe span.withUnsafeMutableBufferPointer {
+            unsafe semop(number, $0.baseAddress, count)
         }
     }
 }

@@ -109,6 +109,8 @@ final class SystemVSemaphore: SegmentSemaphore {
         return keyFile.standing != .replaced
     }
 
+    var isCurrentAsTaken: Bool { keyFile.standing != .replaced }
+
     var isSharedWithoutName: Bool { false }
 
     /// The value, or -1 when the array is gone or may not be looked at.
@@ -131,9 +133,9 @@ final class SystemVSemaphore: SegmentSemaphore {
 
     // A reset has freed it already. One look at the key file decides: it may change between two.
     func giveBack() -> Bool {
-        let wasExclusive = currentValue == 0
         let isReplaced = keyFile.standing == .replaced
-        return giveBackOwnUnit() && wasExclusive && !isReplaced
+        let value = currentValue
+        return giveBackOwnUnit(from: value) && value == 0 && !isReplaced
     }
 
     func free() throws(SystemCallError) {
