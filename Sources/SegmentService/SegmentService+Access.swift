@@ -129,15 +129,14 @@ extension SegmentService {
             guard let address = try address(of: known) else { throw missing(name) }
             switch join(address) {
             case .joined(let access):
-                guard isTrusted || access.segment.hasItsAddress else {
-                    registry.withLock { $0.supersede(access.entry) }
-                    continue
+                if isTrusted || access.segment.hasItsAddress {
+                    guard mode == .readOnly || access.segment.mode == .readWrite else {
+                        throw ServiceError(
+                            .permissionDenied, "the kernel lets this server only read \(name)")
+                    }
+                    return access
                 }
-                guard mode == .readOnly || access.segment.mode == .readWrite else {
-                    throw ServiceError(
-                        .permissionDenied, "the kernel lets this server only read \(name)")
-                }
-                return access
+                registry.withLock { $0.supersede(access.entry) }
             case .busy:
                 pause(microseconds: 50)  // system calls of another thread, and no waiting ones
             case .absent:
