@@ -343,7 +343,11 @@ def growth(report, rounds):
                 requests.append(Client.bytes(
                     "DELETE", f"/v1/segments/posix:%2Fp{number}/attachment",
                     Session_Id=many.session))
-        client.many(requests)
+        # A few key files may share a System V key with another, as their numbers on the disk want it.
+        answers = client.many(requests, expect=(200, 201, 204, 409))
+        refused = [one for one in answers if b'"/problems/' in one]
+        if len(refused) > 40 or not all(b"key-collision" in one for one in refused):
+            raise AssertionError(f"{len(refused)} refused: {refused[:3]}")
         for kind, path in (("POSIX", "posix:%2Fone"), ("System V", "one")):
             def read(server, named, path=path):
                 headers = ["Range: bytes=0-63"]

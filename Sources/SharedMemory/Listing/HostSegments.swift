@@ -112,7 +112,7 @@ public struct HostSegments: ~Copyable {
         var holderCount = holders?.count(of: file.identity) ?? 0
         var isOrphaned = false
         if holderCount == 0 {
-            switch (try? SharedMemoryFile.open(named: name, mode: .readOnly))?.useByOthers() {
+            switch SharedMemoryFile.use(named: name) {
             case .unused: isOrphaned = true
             case .used: holderCount = 1
             case .unknown, nil: break

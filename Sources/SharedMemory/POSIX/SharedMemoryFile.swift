@@ -1,5 +1,6 @@
 import CSharedMemory
 import Glibc
+import Synchronization
 
 /// A named file of /dev/shm: the object behind a POSIX segment, or behind its semaphore.
 ///
@@ -61,27 +62,39 @@ struct SharedMemoryFile: ~Copyable, Sendable {
     static func open(named name: String, mode: AccessMode) throws(SystemCallError)
         -> SharedMemoryFile
     {
-        let flags = (mode == .readOnly ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
-        // A remover holds its lease for microseconds; another process's debugger might hold on.
+        try patiently { () throws(SystemCallError) in try openAtOnce(named: name, mode: mode) }
+    }
+
+    /// Tries what fails with `EWOULDBLOCK` while another process removes the file, until it is through.
+    ///
+    /// A remover holds its lease for microseconds; its debugger might hold on.
+    private static func patiently<Result: ~Copyable>(
+        _ body: () throws(SystemCallError) -> Result
+    ) throws(SystemCallError) -> Result {
         for _ in 0..<200 {
-            do throws(SystemCallError) {
-                let descriptor = FileDescriptor(
-                    owning: try systemCall("open") { unsafe Glibc.open(path(name), flags) })
-                let status = try descriptor.status()
-                guard status.isRegularFile else {
-                    throw SystemCallError(call: "open", number: EINVAL)
-                }
-                guard status.linkCount > 0, identity(named: name) == status.identity else {
-                    continue
-                }
-                return SharedMemoryFile(
-                    name: name, descriptor: descriptor, identity: status.identity)
-            } catch {
+            do throws(SystemCallError) { return try body() } catch {
                 guard error.number == EWOULDBLOCK else { throw error }
-                pause(microseconds: 100)
             }
+            pause(microseconds: 100)
         }
         throw SystemCallError(call: "open", number: EWOULDBLOCK)
+    }
+
+    private static func openAtOnce(named name: String, mode: AccessMode) throws(SystemCallError)
+        -> SharedMemoryFile
+    {
+        let flags = (mode == .readOnly ? O_RDONLY : O_RDWR) | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+        let descriptor = FileDescriptor(
+            owning: try systemCall("open") { unsafe Glibc.open(path(name), flags) })
+        let status = try descriptor.status()
+        guard status.isRegularFile else {
+            throw SystemCallError(call: "open", number: EINVAL)
+        }
+        // Another file may have the name by now, or none.
+        guard status.linkCount > 0, identity(named: name) == status.identity else {
+            throw SystemCallError(call: "open", number: EWOULDBLOCK)
+        }
+        return SharedMemoryFile(name: name, descriptor: descriptor, identity: status.identity)
     }
 
     /// The file that has a name now.
@@ -105,7 +118,9 @@ struct SharedMemoryFile: ~Copyable, Sendable {
     ///
     /// Mappings made from this very descriptor do not count. Unknown is the answer where another
     /// user owns the file and this process may not ask, or where the kernel has no leases.
-    func useByOthers() -> Use {
+    func useByOthers() -> Use { Self.asking.withLock { _ in askWhetherUsed() } }
+
+    private func askWhetherUsed() -> Use {
         guard csharedmemory_lease_write(descriptor.rawValue) == 0 else {
             return errno == EAGAIN ? .used : .unknown
         }
@@ -113,13 +128,31 @@ struct SharedMemoryFile: ~Copyable, Sendable {
         return .unused
     }
 
+    /// Whether anybody has the file that has a name now, which is opened only to ask that; `nil` when
+    /// it cannot be opened.
+    static func use(named name: String) -> Use? {
+        try? patiently { () throws(SystemCallError) in
+            try asking.withLock { (_) throws(SystemCallError) in
+                try openAtOnce(named: name, mode: .readOnly).askWhetherUsed()
+            }
+        }
+    }
+
+    /// Keeps those apart who ask, so that none of this process takes for a user who only opened the
+    /// file to ask the same.
+    private static let asking = Mutex<Void>(())
+
     /// Runs `body` while nobody else has the file and nobody can open it.
+    ///
+    /// `body` must not ask who has a file.
     ///
     /// - Returns: `nil` when somebody has it or the kernel does not grant the lease.
     func whileUnused<Result>(_ body: () -> Result) -> Result? {
-        guard csharedmemory_lease_write(descriptor.rawValue) == 0 else { return nil }
-        defer { csharedmemory_lease_release(descriptor.rawValue) }
-        return body()
+        Self.asking.withLock { _ in
+            guard csharedmemory_lease_write(descriptor.rawValue) == 0 else { return nil }
+            defer { csharedmemory_lease_release(descriptor.rawValue) }
+            return body()
+        }
     }
 
     /// Takes the name away if nobody else has the file.
