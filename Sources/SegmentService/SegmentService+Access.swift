@@ -15,6 +15,9 @@ public final class SegmentAccess: @unchecked Sendable {
         }
     }
 
+    /// Whether whoever follows the name that led here still gets this segment.
+    public var isNamed: Bool { segment.hasItsAddress }
+
     /// Copies bytes out of the segment, and asks at the same time where its name leads.
     ///
     /// - Parameters:
@@ -96,7 +99,7 @@ extension SegmentService {
     ///   - mode: What the request is going to do.
     ///   - isTrusted: Whether to take the segment that the name led to when it was last followed, without
     ///     asking whether it still does. For a peek that goes on to ask by
-    ///     ``SegmentAccess/readByName(at:into:)``.
+    ///     ``SegmentAccess/readByName(at:into:)`` or ``SegmentAccess/isNamed``.
     /// - Returns: The access; the segment is let go when it is.
     /// - Throws: ``ServiceError``: `.notAttached`, `.readOnlyAttachment`, `.sessionGone`;
     ///   `.notFound`, `.permissionDenied` and what else the system says to a peek.

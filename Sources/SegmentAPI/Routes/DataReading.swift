@@ -8,13 +8,18 @@ extension SegmentAPI {
         // The lock keeps others out, so to take it is more than to read.
         if request.wish.isWanted { try policy.require(.use, of: call.caller) }
         let name = try call.knownSegment()
-        if call.session == nil, !request.wish.isWanted,
-            let answer = peek(call, request, at: name)
-        {
-            return .respond(answer)
+        // To read a few bytes and to ask where the name leads is one step.
+        let isPeek = call.session == nil && !request.wish.isWanted
+        var access = try attempt { () throws(ServiceError) in
+            try service.access(name, session: call.session, for: .readOnly, trusting: isPeek)
         }
-        let access = try attempt { () throws(ServiceError) in
-            try service.access(name, session: call.session, for: .readOnly)
+        if isPeek {
+            if let answer = peek(call, request, by: access) { return .respond(answer) }
+            if !access.isNamed {
+                access = try attempt { () throws(ServiceError) in
+                    try service.access(name, session: nil, for: .readOnly)
+                }
+            }
         }
         let window = try request.window(of: access.segment.byteCount)
         guard request.wish.isWanted else {
@@ -22,7 +27,7 @@ extension SegmentAPI {
             count(window, read: call)
             return .respond(answer)
         }
-        return call.later { completion in
+        return call.later { [access] completion in
             service.perform(on: access, request.wish, client: call.exchange) { result in
                 completion(result.map { access })
             }
@@ -36,14 +41,11 @@ extension SegmentAPI {
         }
     }
 
-    /// Answers with a few bytes of the segment that a name led to last, if it still does: to read and to
-    /// ask that is one step.
+    /// Answers with a few bytes of the segment that a name led to last, if it still does.
     ///
-    /// - Returns: The answer; nil where the name has to be followed first, be it only to tell what is wrong.
-    private func peek(_ call: Call, _ request: ReadRequest, at name: KnownName) -> Response? {
-        guard
-            let access = try? service.access(name, session: nil, for: .readOnly, trusting: true),
-            let window = try? request.window(of: access.segment.byteCount),
+    /// - Returns: The answer; nil where that has to be asked first, be it only to tell what is wrong.
+    private func peek(_ call: Call, _ request: ReadRequest, by access: SegmentAccess) -> Response? {
+        guard let window = try? request.window(of: access.segment.byteCount),
             let answer = try? call.answer(peekingAt: window, as: request.format, by: access)
         else { return nil }
         count(window, read: call)
