@@ -59,6 +59,8 @@ public struct Response: Sendable {
     }
 
     /// How long the body is, or nil if that will be known at its end.
+    ///
+    /// Kept, for to ask the content copies it.
     private(set) var byteCount: Int?
 
     /// A number that the handler finds again in ``ExchangeRecord/tag``, such as why it refused.

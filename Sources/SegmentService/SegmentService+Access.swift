@@ -128,7 +128,7 @@ extension SegmentService {
     {
         let name = known.name
         var deadline: MonotonicInstant?
-        repeat {
+        while true {
             guard let address = try address(of: known) else { throw missing(name) }
             switch join(address) {
             case .joined(let access):
@@ -145,10 +145,11 @@ extension SegmentService {
             case .absent:
                 if let access = try look(name, at: address, for: mode) { return access }
             }
-            // Nearly always the first time does.
-            deadline = deadline ?? .now.advanced(byMilliseconds: Self.patience)
-        } while deadline.map { .now < $0 } ?? true
-        throw .gone
+            // Nearly always the first time does, and needs no clock.
+            let end = deadline ?? .now.advanced(byMilliseconds: Self.patience)
+            deadline = end
+            guard .now < end else { throw .gone }
+        }
     }
 
     /// How long a look waits for others to make up their minds about the segment, in milliseconds.

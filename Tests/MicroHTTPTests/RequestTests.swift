@@ -66,6 +66,28 @@ import Testing
         }
     }
 
+    @Test(arguments: ["GET", "PUT", "POST", "PATCH", "DELETE", "OPTIONS"])
+    func `a method has its name`(method: String) throws {
+        try expect(Method(rawValue: method), of: method)
+    }
+
+    @Test(arguments: ["get", "PURGE", "GETT", "other"])
+    func `a method that is none of ours is another one, and known as it was sent`(method: String)
+        throws
+    {
+        try expect(.other, of: method)
+    }
+
+    private func expect(_ method: MicroHTTP.Method?, of name: String) throws {
+        try withServer { exchange in
+            .respond(.text("\(exchange.method) \(exchange.methodName)"))
+        } _: { server in
+            let client = try Client(port: server.boundPort)
+            try client.request(name, "/")
+            #expect(try client.reply().text == "\(try #require(method)) \(name)")
+        }
+    }
+
     @Test(arguments: ["%2F", "%00", "a%20b", "%zz", "+"])
     func `a target arrives as it was sent`(part: String) throws {
         try withServer { exchange in

@@ -106,7 +106,7 @@ final class SystemVSemaphore: SegmentSemaphore {
         // Another user's, which this process may open but not look at, is there all the same: to
         // take it for one that went would be to open it again and again.
         guard value != -1 || errno == EACCES else { return false }
-        return keyFile.standing != .replaced
+        return isCurrentAsTaken
     }
 
     var isCurrentAsTaken: Bool { keyFile.standing != .replaced }
@@ -117,7 +117,7 @@ final class SystemVSemaphore: SegmentSemaphore {
     var currentValue: CInt { csharedmemory_semctl_value(number) }
 
     var isStillTaken: Bool {
-        currentValue == 0 && hasOwnUnit && keyFile.standing != .replaced
+        currentValue == 0 && hasOwnUnit && isCurrentAsTaken
     }
 
     func isFree() throws(SystemCallError) -> Bool {
