@@ -180,6 +180,11 @@ int csharedmemory_copy(void *to, const void *from, size_t byte_count) {
     return GUARDED((memcpy(to, from, byte_count), 0));
 }
 
+int csharedmemory_look(const void *byte) {
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);  // a processor might look before it has copied
+    return GUARDED(((void)*(const volatile char *)byte, 0));
+}
+
 int csharedmemory_store(void *word, uint64_t value) {
     return GUARDED((__atomic_store_n((uint64_t *)word, value, __ATOMIC_RELEASE), 0));
 }

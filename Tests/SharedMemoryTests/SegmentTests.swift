@@ -142,6 +142,36 @@ import Testing
         }
     }
 
+    @Test(arguments: [1, 4095, 4096, 4097, 8191, 8192, 8193, 12_287, 12_288, 12_289, 16_383, 16_384])
+    func `has just the bytes that a peer left it, wherever in a page it was cut`(end: Int) throws {
+        try withTemporaryKey(.posix) { key in
+            let segment = try Segment.create(key, byteCount: 16_384)
+            let content = (0..<16_384).map { UInt8(truncatingIfNeeded: $0 &* 7) }
+            try segment.write(content, at: 0)
+            #expect(truncate("/dev/shm/\(key.posixName)", off_t(end)) == 0)
+            for last in [1, 2, 4094, 4095, 4096, 4097, 8190, 8192, 8193, 12_288, 16_383, 16_384] {
+                for count in [1, 2, 5000] where count <= last {
+                    let offset = last - count
+                    if last <= end {
+                        let bytes = Array(content[offset..<last])
+                        #expect(try segment.read(at: offset, byteCount: count) == bytes)
+                        try segment.write(bytes, at: offset)
+                    } else {
+                        expectFailure(.truncated) {
+                            _ = try segment.read(at: offset, byteCount: count)
+                        }
+                        expectFailure(.truncated) {
+                            try segment.write([UInt8](repeating: 1, count: count), at: offset)
+                        }
+                    }
+                }
+            }
+            #expect(try segment.currentByteCount() == end)
+            #expect(try segment.read(at: 0, byteCount: end) == Array(content[..<end]))
+            #expect(try segment.detach())
+        }
+    }
+
     /// Reads by the name, and tells whether that still led there; nil for what was not there to be read.
     private func readByName(_ segment: borrowing Segment, _ offset: Int, _ count: Int) throws
         -> [UInt8]?

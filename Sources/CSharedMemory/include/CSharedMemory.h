@@ -59,6 +59,8 @@ void csharedmemory_forget_code(void);
 
 /// Copies, and answers 0, or EFAULT when a page of either side is not there any more.
 int csharedmemory_copy(void *to, const void *from, size_t byte_count);
+/// Looks at a byte after whatever was copied before, and answers 0, or EFAULT when its page is not there.
+int csharedmemory_look(const void *byte);
 /// Stores a word in one step, and answers as above.
 int csharedmemory_store(void *word, uint64_t value);
 

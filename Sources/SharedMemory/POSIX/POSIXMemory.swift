@@ -108,8 +108,9 @@ final class POSIXMemory: SegmentMemory {
     var keyFile: KeyFile? { nil }
 
     // A copy out of the mapping costs a fraction of a call that reads. Behind a new end it may give
-    // the rest of a page, so the size is looked at afterwards. And a page that nobody has written to
-    // yet would take memory by being looked at, which the call that reads gives zeros for.
+    // the rest of a page, so whether the file goes on is looked at afterwards. And a page that nobody
+    // has written to yet would take memory by being looked at, which the call that reads gives zeros
+    // for.
     func read(at offset: Int, into buffer: UnsafeMutableRawBufferPointer) throws(MemoryFault) {
         guard isReserved, unsafe mapping.copy(from: offset, into: buffer) else {
             return try unsafe readFile(at: offset, into: buffer)
@@ -161,7 +162,9 @@ final class POSIXMemory: SegmentMemory {
         }
     }
 
+    /// Throws unless the file has so many bytes, which is nearly always seen by its next page.
     private func requireBytes(upTo end: Int) throws(MemoryFault) {
+        if isReserved, mapping.hasPage(behind: end) { return }
         let byteCount: Int
         do throws(SystemCallError) { byteCount = try currentByteCount() } catch {
             throw .refused(error)

@@ -56,6 +56,20 @@ struct Mapping: ~Copyable, @unchecked Sendable {
         return unsafe csharedmemory_copy(target, base + offset, buffer.count) == 0
     }
 
+    /// Whether the page is there that follows the one in which `end` lies, or begins with it.
+    ///
+    /// The kernel takes away what lies behind a new end before it clears the rest of the page of that
+    /// end: whoever finds the next page after a copy has copied what was there. And to look costs a
+    /// fraction of a call that asks for the length.
+    ///
+    /// - Returns: false also where no such page is mapped.
+    func hasPage(behind end: Int) -> Bool {
+        let next = (end + Self.pageByteCount - 1) & ~(Self.pageByteCount - 1)
+        return unsafe next < byteCount && csharedmemory_look(base + next) == 0
+    }
+
+    private static let pageByteCount = sysconf(CInt(_SC_PAGESIZE))
+
     /// Copies into the mapping.
     ///
     /// - Returns: Whether every page was there.
