@@ -40,15 +40,16 @@ let accessCallback: MHD_AccessHandlerCallback = {
 let completedCallback: MHD_RequestCompletedCallback = { _, _, request, code in
     guard let opaque = unsafe request?.pointee else { return }
     unsafe request?.pointee = nil
+    // Its link outlives it.
     let link = unsafe Unmanaged<Exchange>.fromOpaque(opaque)._withUnsafeGuaranteedRef { exchange in
         let now = monotonicNanoseconds()
         exchange.link.deadline = now &+ exchange.link.loop.idleNanoseconds
         if exchange.link.hasSentAll { exchange.link.loop.close(whenReadToEnd: exchange.link) }
         exchange.complete(code, now: now)
-        return exchange.link
+        return unsafe Unmanaged.passUnretained(exchange.link)
     }
     // The last reference, unless the application has one.
-    link.exchange = nil
+    unsafe link._withUnsafeGuaranteedRef { $0.exchange = nil }
 }
 
 /// A connection was accepted, or is about to be closed.

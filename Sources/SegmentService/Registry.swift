@@ -6,6 +6,11 @@ struct Registry {
     var sessions: [Session.ID: SessionRecord] = [:]
     var entries: [EntryID: Entry] = [:]
 
+    /// Whom the last question was about: the next one mostly is about the same, and then costs no
+    /// search.
+    private var lastSession: (id: Session.ID, record: SessionRecord)?
+    private var lastEntry: (id: EntryID, entry: Entry)?
+
     /// The entry that an address leads to now.
     ///
     /// An entry whose segment lost its name to another is reached only through the sessions that
@@ -117,10 +122,19 @@ struct Registry {
         return opening.actions
     }
 
+    /// The entry of a number.
+    mutating func entry(_ id: EntryID) -> Entry? {
+        if let lastEntry, lastEntry.id == id { return lastEntry.entry }
+        guard let entry = entries[id] else { return nil }
+        lastEntry = (id, entry)
+        return entry
+    }
+
     /// Forgets an entry.
     ///
     /// - Returns: What still waited for its lock, to be answered by the caller.
     mutating func remove(_ id: EntryID) -> [LockWaiter] {
+        lastEntry = nil
         guard let entry = entries.removeValue(forKey: id) else { return [] }
         state?.release(entry.slot, .segment)
         entry.lock?.retire()
@@ -145,9 +159,23 @@ struct Registry {
 
     // MARK: Sessions
 
+    /// The session of an id.
+    mutating func session(_ id: Session.ID) -> SessionRecord? {
+        if let lastSession, lastSession.id == id { return lastSession.record }
+        guard let record = sessions[id] else { return nil }
+        lastSession = (id, record)
+        return record
+    }
+
+    /// Forgets a session.
+    mutating func remove(_ id: Session.ID) {
+        lastSession = nil
+        sessions[id] = nil
+    }
+
     /// Finds a session and renews it.
     mutating func renew(_ id: Session.ID, now: MonotonicInstant) throws(ServiceError) {
-        guard let record = sessions[id] else { throw .sessionGone }
+        guard let record = session(id) else { throw .sessionGone }
         record.renew(now: now, state)
     }
 

@@ -110,7 +110,7 @@ extension SegmentService {
         guard let session else { return try peek(name, for: mode, trusting: isTrusted) }
         return try attached(session, to: name.name, known: name) {
             (registry, record) throws(ServiceError) -> SegmentAccess in
-            guard let entry = registry.entries[record.entry], let shared = entry.segment else {
+            guard let entry = registry.entry(record.entry), let shared = entry.segment else {
                 throw .gone
             }
             guard mode == .readOnly || record.mode == .readWrite else {
@@ -165,7 +165,7 @@ extension SegmentService {
 
     private func join(_ address: KernelAddress) -> Joined {
         registry.withLock { registry in
-            guard let id = registry.current[address], let entry = registry.entries[id] else {
+            guard let id = registry.current[address], let entry = registry.entry(id) else {
                 guard !registry.isOpening(address) else { return .busy }
                 registry.beginOpening(address)
                 return .absent
@@ -219,7 +219,7 @@ extension SegmentService {
 
     fileprivate func endPeek(_ id: EntryID) {
         let isLast = registry.withLock { registry in
-            guard let entry = registry.entries[id] else { return false }
+            guard let entry = registry.entry(id) else { return false }
             entry.peekCount -= 1
             return entry.isUnused
         }

@@ -150,7 +150,7 @@ extension SegmentService {
         let (record, waiters) = try registry.withLock {
             (registry) throws(ServiceError) -> (SessionRecord, [LockWaiter]) in
             guard let record = registry.sessions[id], mayEnd(record) else { throw .sessionGone }
-            registry.sessions[id] = nil
+            registry.remove(id)
             registry.state?.release(record.slot, .session)
             var waiters: [LockWaiter] = []
             for attachment in record.attachments.values {

@@ -217,7 +217,7 @@ public final class SegmentService: Sendable {
         do throws(ServiceError) {
             // Nearly always the session came by this name.
             let known = try registry.withLock { (registry) throws(ServiceError) -> Result? in
-                guard let record = registry.sessions[session] else { throw .sessionGone }
+                guard let record = registry.session(session) else { throw .sessionGone }
                 guard let attachment = record.attachment(by: name, known) else { return nil }
                 return try body(&registry, attachment)
             }

@@ -60,6 +60,24 @@ import Testing
         #expect(again.isEmpty)
     }
 
+    @Test func `finds nothing that was removed, nor one for another`() throws {
+        var registry = Registry(firstToken: 0)
+        let (session, other) = (Session.ID(), Session.ID())
+        let (sessionRecord, otherRecord) = (record(), record())
+        registry.sessions = [session: sessionRecord, other: otherRecord]
+        let one = registry.insert(entry())
+        #expect(registry.session(session) === sessionRecord)
+        #expect(registry.session(session) === sessionRecord)
+        #expect(registry.session(other) === otherRecord)
+        #expect(registry.session(Session.ID()) == nil)
+        #expect(registry.session(other) === otherRecord)
+        registry.remove(other)
+        #expect(registry.session(other) == nil && registry.session(session) === sessionRecord)
+        #expect(registry.entry(one) === registry.entries[one] && registry.entry(one + 1) == nil)
+        _ = registry.remove(one)
+        #expect(registry.entry(one) == nil)
+    }
+
     @Test func `grants a lock to a session only while it is attached to that very entry`() throws {
         var registry = Registry(firstToken: 0)
         let id = registry.insert(entry())

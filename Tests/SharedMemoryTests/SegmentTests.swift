@@ -142,7 +142,9 @@ import Testing
         }
     }
 
-    @Test(arguments: [1, 4095, 4096, 4097, 8191, 8192, 8193, 12_287, 12_288, 12_289, 16_383, 16_384])
+    @Test(arguments: [
+        1, 4095, 4096, 4097, 8191, 8192, 8193, 12_287, 12_288, 12_289, 16_383, 16_384,
+    ])
     func `has just the bytes that a peer left it, wherever in a page it was cut`(end: Int) throws {
         try withTemporaryKey(.posix) { key in
             let segment = try Segment.create(key, byteCount: 16_384)

@@ -42,9 +42,17 @@ extension OutputSpan where Element == UInt8 {
         precondition(width <= freeCapacity, "room was made for what is written")
         unsafe withUnsafeMutableBufferPointer { buffer, count in
             var rest = value
-            for place in stride(from: count + width - 1, through: count, by: -1) {
-                unsafe buffer[place] = UInt8(truncatingIfNeeded: rest % 10) + UInt8(ascii: "0")
-                rest /= 10
+            var place = count + width
+            // Two digits a step, for each step waits for the one before.
+            while place >= count + 2 {
+                let pair = UInt8(truncatingIfNeeded: rest % 100)
+                rest /= 100
+                place -= 2
+                unsafe buffer[place] = pair / 10 + UInt8(ascii: "0")
+                unsafe buffer[place + 1] = pair % 10 + UInt8(ascii: "0")
+            }
+            if place > count {
+                unsafe buffer[count] = UInt8(truncatingIfNeeded: rest % 10) + UInt8(ascii: "0")
             }
             count += width
         }

@@ -65,6 +65,13 @@ public struct WallTime: Hashable, Sendable {
         unsafe clock_gettime(CLOCK_REALTIME, &time)
         return WallTime(seconds: Int64(time.tv_sec), nanoseconds: Int64(time.tv_nsec))
     }
+
+    /// The moment of the kernel's last tick, some milliseconds ago, which costs a fraction of ``now``.
+    public static var lastTick: WallTime {
+        var time = Glibc.timespec()
+        unsafe clock_gettime(CLOCK_REALTIME_COARSE, &time)
+        return WallTime(seconds: Int64(time.tv_sec), nanoseconds: Int64(time.tv_nsec))
+    }
 }
 
 /// Sleeps for a moment; only ever used between two tries of something that another process or
