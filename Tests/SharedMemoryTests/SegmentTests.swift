@@ -1,5 +1,6 @@
 import Glibc
 import SharedMemory
+import Synchronization
 import Testing
 
 @Suite struct `A segment` {
@@ -171,6 +172,50 @@ import Testing
             #expect(try segment.currentByteCount() == end)
             #expect(try segment.read(at: 0, byteCount: end) == Array(content[..<end]))
             #expect(try segment.detach())
+        }
+    }
+
+    @Test func `gives no byte that a peer takes away in that moment`() throws {
+        try withTemporaryKey(.posix) { key in
+            let path = "/dev/shm/\(key.posixName)"
+            let (byteCount, end, window) = (3 * 4096, 4096 + 50, 4096..<4096 + 100)
+            let segment = try Segment.create(key, byteCount: byteCount)
+            let content = [UInt8](repeating: 0xFF, count: byteCount)
+            let descriptor = open(path, O_RDWR)
+            try #require(descriptor >= 0)
+            let round = Atomic<Int>(0)
+            let isOver = Atomic<Bool>(false)
+            let limit = MonotonicInstant.now.advanced(byMilliseconds: 20_000)
+            let peer = TestThread {
+                defer { close(descriptor) }
+                var cuts = 0
+                while !isOver.load(ordering: .acquiring) {
+                    if round.load(ordering: .acquiring) == cuts {
+                        sched_yield()
+                    } else {
+                        cuts += ftruncate(descriptor, off_t(end)) == 0 ? 1 : 0
+                    }
+                }
+                return cuts
+            }
+            defer { isOver.store(true, ordering: .releasing) }
+            for _ in 1...300 {
+                try #require(truncate(path, off_t(byteCount)) == 0)
+                try segment.write(content, at: 0)
+                round.add(1, ordering: .releasing)
+                var isCut = false
+                while !isCut, MonotonicInstant.now < limit {
+                    do throws(SegmentError) {
+                        let bytes = try segment.read(at: window.lowerBound, byteCount: window.count)
+                        #expect(bytes.allSatisfy { $0 == 0xFF })
+                    } catch { isCut = error.code == .truncated }
+                }
+                #expect(isCut)
+                #expect(try segment.read(at: 4096, byteCount: 50) == Array(content[..<50]))
+            }
+            try segment.removeByForce()
+            isOver.store(true, ordering: .releasing)
+            #expect(peer.join() == 300)
         }
     }
 
