@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <link.h>
 #include <linux/futex.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -121,6 +122,11 @@ int csharedmemory_file_system(const char *path, int64_t *kind, int64_t *size, in
     *size = (int64_t) status.f_blocks * status.f_bsize;
     *free = (int64_t) status.f_bavail * status.f_bsize;
     return 0;
+}
+
+int csharedmemory_is_on_tmpfs(int descriptor) {
+    struct statfs status;
+    return fstatfs(descriptor, &status) == 0 && status.f_type == TMPFS_MAGIC;
 }
 
 // MARK: Memory that a peer may truncate

@@ -262,6 +262,55 @@ import Testing
         }
     }
 
+    /// Reads by the name until it has been the same for so long that the file alone is asked whether it
+    /// still has it.
+    private func readForLong(_ segment: borrowing Segment) throws {
+        let end = MonotonicInstant.now.advanced(byMilliseconds: 2_300)
+        while MonotonicInstant.now < end {
+            #expect(try readByName(segment, 8, 3) == Array("old".utf8))
+            usleep(1_000)
+        }
+    }
+
+    @Test(arguments: NameChange.allCases)
+    func `read by a name for long is not read by it any more once that leads elsewhere`(
+        change: NameChange
+    ) throws {
+        try withTemporaryKey(.posix) { key in
+            let path = "/dev/shm/\(key.posixName)"
+            let segment = try Segment.create(key, byteCount: 64)
+            try segment.write(Array("old".utf8), at: 8)
+            try readForLong(segment)
+            for _ in 1...50 {
+                try change.apply(to: path)
+                #expect(try readByName(segment, 8, 3) == nil)
+                guard change.canBeUndone else { break }
+                try change.undo(at: path)
+                #expect(try readByName(segment, 8, 3) == Array("old".utf8))
+            }
+            if change.canBeUndone {
+                try segment.removeByForce()
+            } else {
+                segment.settle()
+                unlink(path)
+                segment.lock?.remove()
+            }
+            unlink(path + NameChange.suffix)
+        }
+    }
+
+    @Test func `read by a name for long is not read beyond where a peer truncates it`() throws {
+        try withTemporaryKey(.posix) { key in
+            let segment = try Segment.create(key, byteCount: 64)
+            try segment.write(Array("old".utf8), at: 8)
+            try readForLong(segment)
+            #expect(truncate("/dev/shm/\(key.posixName)", 10) == 0)
+            expectFailure(.truncated) { _ = try readByName(segment, 8, 3) }
+            #expect(try readByName(segment, 8, 2) == Array("ol".utf8))
+            #expect(try segment.detach())
+        }
+    }
+
     @Test(arguments: KeyKind.allCases)
     func `lends its bytes in a closure`(kind: KeyKind) throws {
         try withTemporaryKey(kind) { key in
@@ -283,5 +332,51 @@ import Testing
             #expect(try other.detach() == false)
             #expect(try segment.detach() == true)
         }
+    }
+}
+
+/// What others may do to the name of a segment.
+enum NameChange: CaseIterable {
+    case moveAway, remove, replace, exchange
+
+    static let suffix = "-aside"
+
+    var canBeUndone: Bool { self == .moveAway || self == .exchange }
+
+    func apply(to path: String) throws {
+        let aside = path + Self.suffix
+        switch self {
+        case .moveAway: try #require(rename(path, aside) == 0)
+        case .remove: try #require(unlink(path) == 0)
+        case .replace:
+            try make(aside)
+            try #require(rename(aside, path) == 0)
+        case .exchange:
+            if access(aside, F_OK) != 0 { try make(aside) }
+            try exchange(path, aside)
+        }
+    }
+
+    func undo(at path: String) throws {
+        let aside = path + Self.suffix
+        if self == .moveAway { try #require(rename(aside, path) == 0) }
+        if self == .exchange { try exchange(path, aside) }
+    }
+
+    private func make(_ path: String) throws {
+        let descriptor = open(path, O_RDWR | O_CREAT | O_EXCL, 0o600)
+        try #require(descriptor >= 0 && ftruncate(descriptor, 64) == 0)
+        close(descriptor)
+    }
+
+    private func exchange(_ path: String, _ other: String) throws {
+        // Not among the headers that Swift sees.
+        typealias Call =
+            @convention(c) (
+                CInt, UnsafePointer<CChar>, CInt, UnsafePointer<CChar>, UInt32
+            ) -> CInt
+        let call = unsafeBitCast(try #require(dlsym(nil, "renameat2")), to: Call.self)
+        let exchanging: UInt32 = 2
+        try #require(call(AT_FDCWD, path, AT_FDCWD, other, exchanging) == 0)
     }
 }

@@ -12,12 +12,15 @@ final class POSIXMemory: SegmentMemory {
     private let mapping: Mapping
     /// Whether all of it had memory when it was attached: then no look at it takes any.
     private let isReserved: Bool
+    /// There only on the file system whose ways it knows.
+    private let nameMemory: NameMemory?
 
     private init(
         file: consuming SharedMemoryFile, mapping: consuming Mapping, mode: AccessMode,
         isReserved: Bool
     ) {
         self.isReserved = isReserved
+        nameMemory = file.descriptor.isOnTmpfs ? NameMemory() : nil
         self.file = file
         self.byteCount = mapping.byteCount
         self.mapping = mapping
@@ -118,7 +121,7 @@ final class POSIXMemory: SegmentMemory {
         try requireBytes(upTo: offset + buffer.count)
     }
 
-    // One look at the name tells both what it leads to and how long that is.
+    // One look tells both where the name leads and how long that is.
     func readByName(at offset: Int, into buffer: UnsafeMutableRawBufferPointer)
         throws(MemoryFault) -> Bool
     {
@@ -126,9 +129,22 @@ final class POSIXMemory: SegmentMemory {
             try unsafe readFile(at: offset, into: buffer)
             return file.hasItsName
         }
-        guard let status = file.statusOfName, status.identity == file.identity else { return false }
-        guard offset + buffer.count <= status.byteCount else { throw .truncated }
+        guard let byteCount = byteCountByName() else { return false }
+        guard offset + buffer.count <= byteCount else { throw .truncated }
         return true
+    }
+
+    /// How long the file is, in bytes; nil when its name leads to it no longer.
+    private func byteCountByName() -> Int? {
+        let now = WallTime.lastTick
+        if let nameMemory, nameMemory.isFresh(at: now),
+            let status = try? file.descriptor.status(), nameMemory.knows(status)
+        {
+            return status.byteCount
+        }
+        guard let status = file.statusOfName, status.identity == file.identity else { return nil }
+        nameMemory?.remember(status, at: now)
+        return status.byteCount
     }
 
     private func readFile(at offset: Int, into buffer: UnsafeMutableRawBufferPointer)

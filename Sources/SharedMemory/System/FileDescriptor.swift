@@ -1,3 +1,4 @@
+import CSharedMemory
 import Glibc
 
 /// An open file descriptor, closed when its owner is done with it.
@@ -14,6 +15,9 @@ struct FileDescriptor: ~Copyable, Sendable {
         try systemCall("fstat") { unsafe fstat(rawValue, &status) }
         return FileStatus(status)
     }
+
+    /// Whether the file lies in memory, as those of /dev/shm do nearly everywhere.
+    var isOnTmpfs: Bool { csharedmemory_is_on_tmpfs(rawValue) != 0 }
 
     /// How long the file is now, in bytes.
     ///
@@ -35,6 +39,8 @@ struct FileStatus: Sendable {
     let owner: UInt32
     let group: UInt32
     let mode: UInt32
+    /// When anything of it but its bytes was changed last, its names among that.
+    let changedAt: WallTime
 
     init(_ status: stat) {
         identity = FileIdentity(device: UInt64(status.st_dev), inode: UInt64(status.st_ino))
@@ -44,6 +50,8 @@ struct FileStatus: Sendable {
         owner = status.st_uid
         group = status.st_gid
         mode = status.st_mode
+        changedAt = WallTime(
+            seconds: Int64(status.st_ctim.tv_sec), nanoseconds: Int64(status.st_ctim.tv_nsec))
     }
 
     /// What has a path now, a symbolic link itself and not what it leads to; `nil` when nothing has,
