@@ -17,9 +17,9 @@ final class LogClock: Sendable {
     /// How many bytes of a text are the same for a whole second.
     private static let prefixByteCount = 20
 
-    /// Appends the time as it is now, give or take a tick: ``Timestamp/byteCount`` bytes.
+    /// Appends the time as it is now: ``Timestamp/byteCount`` bytes.
     func append(to line: inout OutputSpan<UInt8>) {
-        let now = WallTime.lastTick
+        let now = WallTime.now
         let text = last.withLock { last in
             if last.number != now.seconds { last = Self.second(now.seconds) }
             return last.text
