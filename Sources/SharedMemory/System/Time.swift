@@ -67,7 +67,7 @@ public struct WallTime: Hashable, Sendable {
     }
 
     /// The moment of the kernel's last tick, some milliseconds ago, which costs a fraction of ``now``.
-    public static var lastTick: WallTime {
+    static var lastTick: WallTime {
         var time = Glibc.timespec()
         unsafe clock_gettime(CLOCK_REALTIME_COARSE, &time)
         return WallTime(seconds: Int64(time.tv_sec), nanoseconds: Int64(time.tv_nsec))
