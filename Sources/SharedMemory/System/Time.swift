@@ -60,17 +60,15 @@ public struct WallTime: Hashable, Sendable {
     }
 
     /// This moment.
-    public static var now: WallTime {
-        var time = Glibc.timespec()
-        unsafe clock_gettime(CLOCK_REALTIME, &time)
-        return WallTime(seconds: Int64(time.tv_sec), nanoseconds: Int64(time.tv_nsec))
-    }
+    public static var now: WallTime { WallTime(by: CLOCK_REALTIME) }
 
     /// The moment of the kernel's last tick, some milliseconds ago, which costs a fraction of ``now``.
-    static var lastTick: WallTime {
+    static var lastTick: WallTime { WallTime(by: CLOCK_REALTIME_COARSE) }
+
+    private init(by clock: clockid_t) {
         var time = Glibc.timespec()
-        unsafe clock_gettime(CLOCK_REALTIME_COARSE, &time)
-        return WallTime(seconds: Int64(time.tv_sec), nanoseconds: Int64(time.tv_nsec))
+        unsafe clock_gettime(clock, &time)
+        self.init(seconds: Int64(time.tv_sec), nanoseconds: Int64(time.tv_nsec))
     }
 }
 
