@@ -6,7 +6,6 @@
 #include <limits.h>
 #include <link.h>
 #include <linux/futex.h>
-#include <linux/magic.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
@@ -124,9 +123,9 @@ int csharedmemory_file_system(const char *path, int64_t *kind, int64_t *size, in
     return 0;
 }
 
-int csharedmemory_is_on_tmpfs(int descriptor) {
+int64_t csharedmemory_kind_of_file_system(int descriptor) {
     struct statfs status;
-    return fstatfs(descriptor, &status) == 0 && status.f_type == TMPFS_MAGIC;
+    return fstatfs(descriptor, &status) == -1 ? -1 : status.f_type;
 }
 
 // MARK: Memory that a peer may truncate

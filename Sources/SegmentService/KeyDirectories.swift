@@ -1,29 +1,5 @@
 import SharedMemory
 
-/// Qt's directory of temporary files, known once and for all.
-///
-/// It spares most requests the longer way to the same answer, for they come for a segment whose key
-/// file lies right in it.
-struct KeyFileDirectory {
-    private let prefix: String
-
-    init(_ environment: KeyEnvironment) { prefix = environment.temporaryLocation + "/" }
-
-    /// Whether a name has a key file that lies right in the directory, by a key that can name a
-    /// segment.
-    func holdsFile(of name: SegmentName) -> Bool {
-        guard case .key(let key) = name, case .systemV = key.type, (try? key.validate()) != nil
-        else { return false }
-        let path = key.value.utf8.span
-        let start = prefix.utf8.count
-        guard path.count > start else { return false }
-        let directory = prefix.utf8.span
-        for index in 0..<start where path[index] != directory[index] { return false }
-        for index in start..<path.count where path[index] == UInt8(ascii: "/") { return false }
-        return path.count > start + 2  // `.` and `..` are no files of their own
-    }
-}
-
 extension KeyEnvironment {
     /// Refuses a System V key whose file lies elsewhere than below the directories where Qt puts
     /// such files, and those that the operator added.

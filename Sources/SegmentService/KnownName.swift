@@ -8,9 +8,9 @@ public final class KnownName: Sendable {
     /// Whether what was read will always say this name, as all do but the number of a segment.
     public let isLasting: Bool
 
-    /// Whether it has a key file that lies right in Qt's directory of temporary files, by a key that
-    /// can name a segment: then one look at that file tells where it leads.
-    let hasPlainFile: Bool
+    /// Its key file, where that lies in Qt's directory of temporary files and tells alone where the name
+    /// leads.
+    let keyFile: PlainKeyFile?
     /// Where it leads, if that is always the same: all names of POSIX segments do, whether there is one or
     /// not.
     let lastingAddress: KernelAddress?
@@ -21,13 +21,13 @@ public final class KnownName: Sendable {
     ///   - name: The name.
     ///   - isLasting: Whether what was read will always say this name.
     public convenience init(_ name: SegmentName, isLasting: Bool = true) {
-        self.init(name, isLasting: isLasting, hasPlainFile: false)
+        self.init(name, isLasting: isLasting, keyFile: nil)
     }
 
-    init(_ name: SegmentName, isLasting: Bool, hasPlainFile: Bool) {
+    init(_ name: SegmentName, isLasting: Bool, keyFile: PlainKeyFile?) {
         self.name = name
         self.isLasting = isLasting
-        self.hasPlainFile = hasPlainFile
+        self.keyFile = keyFile
         if case .key(let key) = name, key.type == .posix {
             lastingAddress = try? name.address()
         } else {

@@ -107,7 +107,7 @@ public final class SegmentService: Sendable {
         guard case .key = name, !text.lowercased().hasPrefix("shmid:") else {
             return KnownName(name, isLasting: false)
         }
-        let known = KnownName(name, isLasting: true, hasPlainFile: keyFiles.holdsFile(of: name))
+        let known = KnownName(name, isLasting: true, keyFile: keyFiles.file(of: name))
         names.remember(known, of: text)
         return known
     }
@@ -248,7 +248,7 @@ public final class SegmentService: Sendable {
         if let session, let known = registry.withLock({ $0.sessions[session]?.addresses[name] }) {
             return known
         }
-        if keyFiles.holdsFile(of: name), let address = fileAddress(of: name) { return address }
+        if let address = keyFiles.file(of: name)?.address { return address }
         try configuration.environment.requireNoLinks(to: name)
         do throws(SegmentError) {
             if let address = try name.address() { return address }
@@ -259,14 +259,7 @@ public final class SegmentService: Sendable {
     /// Where a name that was read before leads.
     func address(of known: KnownName) throws(ServiceError) -> KernelAddress? {
         if let address = known.lastingAddress { return address }
-        if known.hasPlainFile, let address = fileAddress(of: known.name) { return address }
+        if let address = known.keyFile?.address { return address }
         return try address(of: known.name, session: nil)
-    }
-
-    /// Where the key file of a name leads that lies right in Qt's directory; `nil` where that takes
-    /// a closer look.
-    private func fileAddress(of name: SegmentName) -> KernelAddress? {
-        guard case .key(let key) = name else { return nil }
-        return key.addressOfFileThatIsNoLink
     }
 }

@@ -84,17 +84,6 @@ extension SegmentName {
 }
 
 extension NativeKey {
-    /// Where a System V key that can name a segment leads, if its file is there and no symbolic
-    /// link: one look at it tells both.
-    ///
-    /// `nil` for all other keys, which take a closer look.
-    package var addressOfFileThatIsNoLink: KernelAddress? {
-        guard case .systemV(let projectID) = type, let status = FileStatus(atPath: value),
-            !status.isSymbolicLink
-        else { return nil }
-        return .systemV(KeyFile.key(of: status.identity, projectID: projectID))
-    }
-
     /// Whether there is a segment of this key.
     ///
     /// Asks no more than that: who holds it costs a look at every process.

@@ -44,8 +44,8 @@ int csharedmemory_rename_without_replacing(const char *from, const char *to);
 int csharedmemory_birth_time(const char *path, int64_t *seconds, int64_t *nanoseconds);
 /// What statfs says of the file system at a path: the magic number of its kind, and bytes.
 int csharedmemory_file_system(const char *path, int64_t *kind, int64_t *size, int64_t *free);
-/// 1 for a file of tmpfs, 0 for another.
-int csharedmemory_is_on_tmpfs(int descriptor);
+/// The magic number of the kind of file system that a file lies on; -1 when that cannot be told.
+int64_t csharedmemory_kind_of_file_system(int descriptor);
 
 // MARK: Processes
 

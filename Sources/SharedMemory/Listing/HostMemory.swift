@@ -48,9 +48,6 @@ public struct HostMemory: Hashable, Sendable {
         return FileSystem(
             device: UInt64(status.st_dev), inode: UInt64(status.st_ino),
             byteCount: Int(byteCount), freeByteCount: Int(freeByteCount),
-            isInMemory: memoryFileSystems.contains(kind))
+            isInMemory: FileSystemKind(rawValue: kind).isInMemory)
     }
-
-    /// The magic numbers of tmpfs and ramfs, from statfs(2).
-    private static let memoryFileSystems: [Int64] = [0x0102_1994, 0x8584_58f6]
 }

@@ -1,5 +1,6 @@
 import CSharedMemory
 import Glibc
+import Synchronization
 
 /// The memory of a POSIX segment: a file of /dev/shm and a mapping made from it.
 ///
@@ -12,15 +13,16 @@ final class POSIXMemory: SegmentMemory {
     private let mapping: Mapping
     /// Whether all of it had memory when it was attached: then no look at it takes any.
     private let isReserved: Bool
-    /// There only on the file system whose ways it knows.
-    private let nameMemory: NameMemory?
+    /// Whether the file itself tells when its name was taken from it.
+    private let tellsOfItsName: Bool
+    private let nameMemory = Mutex(NameMemory())
 
     private init(
         file: consuming SharedMemoryFile, mapping: consuming Mapping, mode: AccessMode,
         isReserved: Bool
     ) {
         self.isReserved = isReserved
-        nameMemory = file.descriptor.isOnTmpfs ? NameMemory() : nil
+        tellsOfItsName = file.descriptor.fileSystem?.filesTellOfNames == true
         self.file = file
         self.byteCount = mapping.byteCount
         self.mapping = mapping
@@ -137,13 +139,12 @@ final class POSIXMemory: SegmentMemory {
     /// How long the file is, in bytes; nil when its name leads to it no longer.
     private func byteCountByName() -> Int? {
         let now = WallTime.lastTick
-        if let nameMemory, nameMemory.isFresh(at: now),
-            let status = try? file.descriptor.status(), nameMemory.knows(status)
-        {
+        let last = nameMemory.withLock { $0 }
+        if last.isFresh(at: now), let status = try? file.descriptor.status(), last.knows(status) {
             return status.byteCount
         }
         guard let status = file.statusOfName, status.identity == file.identity else { return nil }
-        nameMemory?.remember(status, at: now)
+        if tellsOfItsName { nameMemory.withLock { $0.remember(status, at: now) } }
         return status.byteCount
     }
 

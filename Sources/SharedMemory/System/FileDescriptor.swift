@@ -16,8 +16,11 @@ struct FileDescriptor: ~Copyable, Sendable {
         return FileStatus(status)
     }
 
-    /// Whether the file lies in memory, as those of /dev/shm do nearly everywhere.
-    var isOnTmpfs: Bool { csharedmemory_is_on_tmpfs(rawValue) != 0 }
+    /// What kind of file system the file lies on; nil when that cannot be told.
+    var fileSystem: FileSystemKind? {
+        let number = csharedmemory_kind_of_file_system(rawValue)
+        return number == -1 ? nil : FileSystemKind(rawValue: number)
+    }
 
     /// How long the file is now, in bytes.
     ///

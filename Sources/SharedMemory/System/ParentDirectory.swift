@@ -7,7 +7,7 @@ struct ParentDirectory: ~Copyable {
     let name: String
 
     // Glibc hides this one from Swift; the number is Linux's on all machines that Swift runs on.
-    private static let pathOnly: CInt = 0o10_000_000
+    static let pathOnly: CInt = 0o10_000_000
 
     /// Opens the directory without following a symbolic link that another user may have put on the
     /// way to it.
