@@ -1,6 +1,7 @@
 """Reading the bytes of a segment."""
 import base64
 import os
+import time
 
 import pytest
 
@@ -281,6 +282,20 @@ def test_a_peek_follows_the_name_each_time(api, posix):
     os.unlink(posix.memory_file)
     api.get(data, headers=window, expect=(404, "not-found"))
     assert session.read(posix, headers=window, expect=206).body == b"old"
+
+
+def test_a_peek_follows_the_name_however_long_it_led_to_the_segment(api, reader, name):
+    data, aside = name.href + "/data", name.memory_file + "-aside"
+    # The server may rely on a name that has not changed for two seconds.
+    end = time.monotonic() + 2.3
+    while time.monotonic() < end:
+        assert api.get(data, expect=200).body == OCTETS
+        time.sleep(0.01)
+    for _ in range(5):
+        os.rename(name.memory_file, aside)
+        api.get(data, expect=(404, "not-found"))
+        os.rename(aside, name.memory_file)
+        assert api.get(data, expect=200).body == OCTETS
 
 
 def test_a_key_file_that_is_no_segment_is_not_found(api, names):
