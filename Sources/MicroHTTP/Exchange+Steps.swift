@@ -232,6 +232,7 @@ extension Exchange {
             return false
         }
         isSuspended = true
+        wasSuspended = true
         isYielding = yielding
         link.loop.willSuspend(self)
         unsafe MHD_suspend_connection(connection)

@@ -43,6 +43,11 @@ public final class Exchange: @unchecked Sendable {
     /// Whether the request came over a Unix socket, which has neither a host nor strangers.
     public var isOverUnixSocket: Bool { link.peer.isOverUnixSocket }
 
+    /// What came in together with the request; nil where that is not known.
+    ///
+    /// For the methods of ``Handler`` only.
+    public var batch: Batch? { link.batch }
+
     @usableFromInline let target: Target
     let link: Link
     var head = RequestHead()
@@ -62,6 +67,8 @@ public final class Exchange: @unchecked Sendable {
     var drained = 0
     var isAnnounced = false
     var isSuspended = false
+    /// Whether it ever was.
+    var wasSuspended = false
     /// Whether that is only for a turn of the loop.
     var isYielding = false
     /// Set when the connection is to be closed without (the rest of) an answer.

@@ -28,6 +28,9 @@ final class Link: @unchecked Sendable {
     var isClosed = false
     /// The request that is being received or answered.
     var exchange: Exchange?
+    /// The batch of the last request, where libmicrohttpd is known to read from the connection again only
+    /// once its epoll told of something that came in since.
+    private var quietSince: Batch?
 
     /// Whether it speaks TLS.
     let isSecure: Bool
@@ -65,6 +68,23 @@ final class Link: @unchecked Sendable {
     func beginRequest(now: UInt64) {
         guard arrival.refusal == nil else { return }
         deadline = now &+ loop.requestNanoseconds
+    }
+
+    /// Takes note that a request is over.
+    ///
+    /// libmicrohttpd read less than it had room for then, unless it was reading a body, and waits for its
+    /// epoll to tell of more. It does not wait after the connection was suspended, nor before the first
+    /// request; with TLS, something else than a request may have come in.
+    func noteEnd(of exchange: Exchange) {
+        let isQuiet = !exchange.hasBody && !exchange.wasSuspended && !isSecure
+        quietSince = isQuiet ? loop.batch : nil
+    }
+
+    /// What a request belongs to that is the first on the connection in this batch; nil where it might
+    /// have begun to arrive only after others were handled.
+    var batch: Batch? {
+        guard let quietSince, quietSince != loop.batch else { return nil }
+        return loop.batch
     }
 
     /// Whether a request is here whole, or libmicrohttpd answers what is no request.

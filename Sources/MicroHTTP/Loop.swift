@@ -63,6 +63,8 @@ final class Loop: @unchecked Sendable {
     /// Memory for large bodies.
     let bodies: BodyStock
     private var isAccepting = true
+    /// What comes in while a daemon runs.
+    private(set) var batch = Batch.onNewThread()
     /// What happened while a daemon ran.
     private var steps = 0
     private var pieces = 0
@@ -186,6 +188,7 @@ final class Loop: @unchecked Sendable {
         steps = 0
         pieces = 0
         repeat {
+            batch = batch.next
             daemon.run()
         } while pieces == steps && 1..<Self.pieceLimit ~= pieces
             && daemon.timeout == 0

@@ -45,6 +45,7 @@ let completedCallback: MHD_RequestCompletedCallback = { _, _, request, code in
         let now = monotonicNanoseconds()
         exchange.link.deadline = now &+ exchange.link.loop.idleNanoseconds
         if exchange.link.hasSentAll { exchange.link.loop.close(whenReadToEnd: exchange.link) }
+        exchange.link.noteEnd(of: exchange)
         exchange.complete(code, now: now)
         return unsafe Unmanaged.passUnretained(exchange.link)
     }

@@ -1,4 +1,5 @@
 public import SharedMemory
+import Synchronization
 
 /// A segment's name as it was read once: as long as it is kept, whoever reads the same gets this one,
 /// and knows it again without comparing letters.
@@ -14,6 +15,29 @@ public final class KnownName: Sendable {
     /// Where it leads, if that is always the same: all names of POSIX segments do, whether there is one or
     /// not.
     let lastingAddress: KernelAddress?
+
+    /// A look at where the name leads, by one request of a batch.
+    private struct Look {
+        var entry: EntryID
+        var batch: UInt64
+    }
+
+    /// The last look of each thread, or of a few that share a place.
+    private let looks = Mutex(InlineArray<4, Look?>(repeating: nil))
+
+    /// The entry of the segment that a request of the batch saw the name lead to.
+    func entry(seenIn batch: UInt64) -> EntryID? {
+        let look = looks.withLock { $0[Self.place(of: batch)] }
+        guard let look, look.batch == batch else { return nil }
+        return look.entry
+    }
+
+    /// Notes that a request of the batch saw the name lead to the segment of an entry.
+    func noteLook(at entry: EntryID, in batch: UInt64) {
+        looks.withLock { $0[Self.place(of: batch)] = Look(entry: entry, batch: batch) }
+    }
+
+    private static func place(of batch: UInt64) -> Int { Int(batch % 4) }
 
     /// Makes it known.
     ///

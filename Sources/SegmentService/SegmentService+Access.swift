@@ -28,7 +28,26 @@ public final class SegmentAccess: @unchecked Sendable {
     public func readByName(at offset: Int, into buffer: UnsafeMutableRawBufferPointer)
         throws(SegmentError) -> Bool
     {
-        try unsafe segment.readByName(at: offset, into: buffer)
+        switch look {
+        case .none:
+            return try unsafe segment.readByName(at: offset, into: buffer)
+        case .due(let name, let batch):
+            guard try unsafe segment.readByName(at: offset, into: buffer) else { return false }
+            name.noteLook(at: entry, in: batch)
+        case .done:
+            try unsafe segment.read(at: offset, into: buffer)
+        }
+        return true
+    }
+
+    /// Who asks where the name leads that led here.
+    fileprivate enum Look {
+        /// Whoever wants to know it.
+        case none
+        /// This access, for all the requests of a batch.
+        case due(KnownName, UInt64)
+        /// Another one did, for this one among others.
+        case done
     }
 
     private var shared: SharedSegment?
@@ -41,6 +60,7 @@ public final class SegmentAccess: @unchecked Sendable {
     /// Whether this service made the segment.
     fileprivate let isOwn: Bool
     private let service: SegmentService?
+    fileprivate var look = Look.none
 
     fileprivate init(
         _ shared: SharedSegment, entry: EntryID, naming: Entry.Naming, lock: SegmentLock?,
@@ -97,17 +117,13 @@ extension SegmentService {
     ///   - name: The segment.
     ///   - session: Whose attachment to use.
     ///   - mode: What the request is going to do.
-    ///   - isTrusted: Whether to take the segment that the name led to when it was last followed, without
-    ///     asking whether it still does. For a peek that goes on to ask by
-    ///     ``SegmentAccess/readByName(at:into:)`` or ``SegmentAccess/isNamed``.
     /// - Returns: The access; the segment is let go when it is.
     /// - Throws: ``ServiceError``: `.notAttached`, `.readOnlyAttachment`, `.sessionGone`;
     ///   `.notFound`, `.permissionDenied` and what else the system says to a peek.
     public func access(
-        _ name: KnownName, session: Session.ID?, for mode: AccessMode,
-        trusting isTrusted: Bool = false
+        _ name: KnownName, session: Session.ID?, for mode: AccessMode
     ) throws(ServiceError) -> SegmentAccess {
-        guard let session else { return try peek(name, for: mode, trusting: isTrusted) }
+        guard let session else { return try peek(name, for: mode, trusting: false) }
         return try attached(session, to: name.name, known: name) {
             (registry, record) throws(ServiceError) -> SegmentAccess in
             guard let entry = registry.entry(record.entry), let shared = entry.segment else {
@@ -121,6 +137,28 @@ extension SegmentService {
                 shared, entry: record.entry, naming: entry.naming, lock: entry.lock,
                 session: session, isOwn: entry.wasCreatedHere, peekingAt: nil)
         }
+    }
+
+    /// Opens the bytes of the segment that a name led to last, to be read without a session.
+    ///
+    /// It may lead elsewhere by now: ``SegmentAccess/readByName(at:into:)`` asks, and so does
+    /// ``SegmentAccess/isNamed``.
+    ///
+    /// - Parameters:
+    ///   - name: The segment.
+    ///   - batch: A number shared by requests that had all begun to arrive before the first of them was
+    ///     handled: one of them asks where the name leads, and the others that come right after it take
+    ///     that for their own answer.
+    /// - Returns: The access; the segment is let go when it is.
+    /// - Throws: ``ServiceError`` as ``access(_:session:for:)``.
+    public func peek(_ name: KnownName, in batch: UInt64?) throws(ServiceError) -> SegmentAccess {
+        if let batch, let entry = name.entry(seenIn: batch), let access = join(entry) {
+            access.look = .done
+            return access
+        }
+        let access = try peek(name, for: .readOnly, trusting: true)
+        if let batch { access.look = .due(name, batch) }
+        return access
     }
 
     private func peek(_ known: KnownName, for mode: AccessMode, trusting isTrusted: Bool)
@@ -174,13 +212,23 @@ extension SegmentService {
                 registry.reopen(id)
                 return .absent
             }
-            guard entry.afterClosing == nil, let shared = entry.segment else { return .busy }
-            entry.peekCount += 1
-            return .joined(
-                SegmentAccess(
-                    shared, entry: id, naming: entry.naming, lock: entry.lock, session: nil,
-                    isOwn: entry.wasCreatedHere, peekingAt: self))
+            return beginPeek(at: entry, id).map { .joined($0) } ?? .busy
         }
+    }
+
+    /// Joins one segment and no other, if it is still here.
+    private func join(_ id: EntryID) -> SegmentAccess? {
+        registry.withLock { registry in
+            registry.entry(id).flatMap { beginPeek(at: $0, id) }
+        }
+    }
+
+    private func beginPeek(at entry: Entry, _ id: EntryID) -> SegmentAccess? {
+        guard entry.afterClosing == nil, let shared = entry.segment else { return nil }
+        entry.peekCount += 1
+        return SegmentAccess(
+            shared, entry: id, naming: entry.naming, lock: entry.lock, session: nil,
+            isOwn: entry.wasCreatedHere, peekingAt: self)
     }
 
     /// Attaches to a segment that nobody here uses.

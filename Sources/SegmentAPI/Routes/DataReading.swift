@@ -11,7 +11,9 @@ extension SegmentAPI {
         // To read a few bytes and to ask where the name leads is one step.
         let isPeek = call.session == nil && !request.wish.isWanted
         var access = try attempt { () throws(ServiceError) in
-            try service.access(name, session: call.session, for: .readOnly, trusting: isPeek)
+            isPeek
+                ? try service.peek(name, in: call.exchange.batch?.number)
+                : try service.access(name, session: call.session, for: .readOnly)
         }
         if isPeek {
             if let answer = peek(call, request, by: access) { return .respond(answer) }
