@@ -1,11 +1,13 @@
 """Reading the bytes of a segment."""
 import base64
 import os
+import threading
 import time
 
 import pytest
 
 from harness import kernel
+from harness.client import Api
 from harness.hexdump import hexdump
 from harness.waiting import wait_until
 
@@ -296,6 +298,39 @@ def test_a_peek_follows_the_name_however_long_it_led_to_the_segment(api, reader,
         api.get(data, expect=(404, "not-found"))
         os.rename(aside, name.memory_file)
         assert api.get(data, expect=200).body == OCTETS
+
+
+def test_a_peek_follows_the_name_however_many_others_peek_at_once(api, reader, name):
+    data, aside = name.href + "/data", name.memory_file + "-aside"
+    is_over, answers = threading.Event(), []
+
+    def hammer():
+        seen = set()
+        client = Api(api.address)
+        while not is_over.is_set():
+            answer = client.get(data)
+            seen.add((answer.status, answer.body if answer.status == 200 else b""))
+        client.close()
+        answers.append(seen)
+
+    crowd = [threading.Thread(target=hammer) for _ in range(6)]
+    for one in crowd:
+        one.start()
+    try:
+        for turn in range(150):
+            newcomer = Api(api.address)
+            for client in (api, newcomer):
+                os.rename(name.memory_file, aside)
+                client.get(data, expect=(404, "not-found"))
+                os.rename(aside, name.memory_file)
+                assert client.get(data, expect=200).body == OCTETS
+            newcomer.close()
+    finally:
+        is_over.set()
+        for one in crowd:
+            one.join()
+    assert len(answers) == 6
+    assert set().union(*answers) <= {(200, OCTETS), (404, b"")}
 
 
 def test_a_key_file_that_is_no_segment_is_not_found(api, names):

@@ -52,6 +52,75 @@ import Testing
         }
     }
 
+    // MARK: Batches
+
+    /// What a name leads to, if it does.
+    private func peek(_ service: SegmentService, _ name: KnownName, in batch: UInt64?) throws
+        -> String?
+    {
+        let access: SegmentAccess
+        do throws(ServiceError) { access = try service.peek(name, in: batch) } catch {
+            guard error.code == .notFound else { throw error }
+            return nil
+        }
+        var isNamed = false
+        let bytes = try unsafe [UInt8](unsafeUninitializedCapacity: 3) { buffer, filled in
+            isNamed = try unsafe access.readByName(
+                at: 0, into: UnsafeMutableRawBufferPointer(buffer))
+            filled = 3
+        }
+        return isNamed ? String(decoding: bytes, as: UTF8.self) : nil
+    }
+
+    @Test(arguments: [KeyKind.posix, .systemV])
+    func `without a session follows the name once for a batch`(kind: KeyKind) throws {
+        try withSegmentName(kind) { service, name in
+            let user = try Segment.create(try name.key, byteCount: 64)
+            try user.write(Array("old".utf8), at: 0)
+            let session = try service.open()
+            try service.join(name, session)
+            let known = KnownName(name)
+            for batch in [1, 2, 5, nil] as [UInt64?] {
+                #expect(try peek(service, known, in: batch) == "old")
+            }
+            let path =
+                kind == .posix ? "/dev/shm/\(try name.key.posixName)" : try name.key.value
+            try #require(rename(path, path + "-aside") == 0)
+            // Those that came in together with one that saw it, before it was moved; of batches that
+            // share a place, the last.
+            for batch in [2, 5] as [UInt64] {
+                #expect(try peek(service, known, in: batch) == "old")
+            }
+            for batch in [1, 3, 6, nil] as [UInt64?] {
+                #expect(try peek(service, known, in: batch) == nil)
+            }
+            #expect(try peek(service, KnownName(name), in: 2) == nil)
+            try #require(rename(path + "-aside", path) == 0)
+            for batch in [2, 3, nil] as [UInt64?] {
+                #expect(try peek(service, known, in: batch) == "old")
+            }
+            try service.endSession(session)
+            #expect(try user.detach())
+            for batch in [2, 3, nil] as [UInt64?] {
+                #expect(try peek(service, known, in: batch) == nil)
+            }
+        }
+    }
+
+    @Test func `without a session is not beyond where a peer truncates it within a batch`() throws {
+        try withSegmentName(.posix) { service, name in
+            let session = try service.open()
+            try service.make(name, session, byteCount: 64)
+            let known = KnownName(name)
+            #expect(try peek(service, known, in: 1) == "\0\0\0")
+            try #require(truncate("/dev/shm/\(try name.key.posixName)", 2) == 0)
+            #expect(throws: SegmentError.self) { try peek(service, known, in: 1) }
+            try service.endSession(session)
+        }
+    }
+
+    // MARK: Other users
+
     @Test(arguments: KeyKind.allCases)
     func `without a session takes the segment along when its last user leaves meanwhile`(
         kind: KeyKind
