@@ -130,6 +130,23 @@ struct Registry {
         return entry
     }
 
+    /// Lets a peek use the segment of an entry, until ``SegmentService/endPeek(_:)``.
+    ///
+    /// - Returns: The segment; nil when it is not there, or about to go.
+    mutating func beginPeek(_ id: EntryID) -> SharedSegment? {
+        guard let entry = entry(id), entry.afterClosing == nil, let shared = entry.segment else {
+            return nil
+        }
+        entry.peekCount += 1
+        return shared
+    }
+
+    /// Lets a peek use the segment that an address leads to.
+    mutating func beginPeek(at address: KernelAddress) -> (EntryID, SharedSegment)? {
+        guard let id = current[address], let shared = beginPeek(id) else { return nil }
+        return (id, shared)
+    }
+
     /// Forgets an entry.
     ///
     /// - Returns: What still waited for its lock, to be answered by the caller.

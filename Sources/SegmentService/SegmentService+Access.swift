@@ -15,41 +15,6 @@ public final class SegmentAccess: @unchecked Sendable {
         }
     }
 
-    /// Whether whoever follows the name that led here still gets this segment.
-    public var isNamed: Bool { segment.hasItsAddress }
-
-    /// Copies bytes out of the segment, and asks at the same time where its name leads.
-    ///
-    /// - Parameters:
-    ///   - offset: Where to begin.
-    ///   - buffer: What to fill wholly.
-    /// - Returns: Whether the name leads to this segment; where not, the buffer is worth nothing.
-    /// - Throws: ``SegmentError`` as `Segment.read(at:into:)`.
-    public func readByName(at offset: Int, into buffer: UnsafeMutableRawBufferPointer)
-        throws(SegmentError) -> Bool
-    {
-        switch look {
-        case .none:
-            return try unsafe segment.readByName(at: offset, into: buffer)
-        case .due(let name, let batch):
-            guard try unsafe segment.readByName(at: offset, into: buffer) else { return false }
-            name.noteLook(at: entry, in: batch)
-        case .done:
-            try unsafe segment.read(at: offset, into: buffer)
-        }
-        return true
-    }
-
-    /// Who asks where the name leads that led here.
-    fileprivate enum Look {
-        /// Whoever wants to know it.
-        case none
-        /// This access, for all the requests of a batch.
-        case due(KnownName, UInt64)
-        /// Another one did, for this one among others.
-        case done
-    }
-
     private var shared: SharedSegment?
     fileprivate let entry: EntryID
     private let naming: Entry.Naming
@@ -60,7 +25,6 @@ public final class SegmentAccess: @unchecked Sendable {
     /// Whether this service made the segment.
     fileprivate let isOwn: Bool
     private let service: SegmentService?
-    fileprivate var look = Look.none
 
     fileprivate init(
         _ shared: SharedSegment, entry: EntryID, naming: Entry.Naming, lock: SegmentLock?,
@@ -123,7 +87,7 @@ extension SegmentService {
     public func access(
         _ name: KnownName, session: Session.ID?, for mode: AccessMode
     ) throws(ServiceError) -> SegmentAccess {
-        guard let session else { return try peek(name, for: mode, trusting: false) }
+        guard let session else { return try peek(name, for: mode) }
         return try attached(session, to: name.name, known: name) {
             (registry, record) throws(ServiceError) -> SegmentAccess in
             guard let entry = registry.entry(record.entry), let shared = entry.segment else {
@@ -139,30 +103,8 @@ extension SegmentService {
         }
     }
 
-    /// Opens the bytes of the segment that a name led to last, to be read without a session.
-    ///
-    /// It may lead elsewhere by now: ``SegmentAccess/readByName(at:into:)`` asks, and so does
-    /// ``SegmentAccess/isNamed``.
-    ///
-    /// - Parameters:
-    ///   - name: The segment.
-    ///   - batch: A number shared by requests that had all begun to arrive before the first of them was
-    ///     handled: one of them asks where the name leads, and the others that come right after it take
-    ///     that for their own answer.
-    /// - Returns: The access; the segment is let go when it is.
-    /// - Throws: ``ServiceError`` as ``access(_:session:for:)``.
-    public func peek(_ name: KnownName, in batch: UInt64?) throws(ServiceError) -> SegmentAccess {
-        if let batch, let entry = name.entry(seenIn: batch), let access = join(entry) {
-            access.look = .done
-            return access
-        }
-        let access = try peek(name, for: .readOnly, trusting: true)
-        if let batch { access.look = .due(name, batch) }
-        return access
-    }
-
-    private func peek(_ known: KnownName, for mode: AccessMode, trusting isTrusted: Bool)
-        throws(ServiceError) -> SegmentAccess
+    private func peek(_ known: KnownName, for mode: AccessMode) throws(ServiceError)
+        -> SegmentAccess
     {
         let name = known.name
         var deadline: MonotonicInstant?
@@ -170,7 +112,7 @@ extension SegmentService {
             guard let address = try address(of: known) else { throw missing(name) }
             switch join(address) {
             case .joined(let access):
-                if isTrusted || access.segment.hasItsAddress {
+                if access.segment.hasItsAddress {
                     guard mode == .readOnly || access.segment.mode == .readWrite else {
                         throw ServiceError(
                             .permissionDenied, "the kernel lets this server only read \(name)")
@@ -212,23 +154,12 @@ extension SegmentService {
                 registry.reopen(id)
                 return .absent
             }
-            return beginPeek(at: entry, id).map { .joined($0) } ?? .busy
+            guard let shared = registry.beginPeek(id) else { return .busy }
+            return .joined(
+                SegmentAccess(
+                    shared, entry: id, naming: entry.naming, lock: entry.lock, session: nil,
+                    isOwn: entry.wasCreatedHere, peekingAt: self))
         }
-    }
-
-    /// Joins one segment and no other, if it is still here.
-    private func join(_ id: EntryID) -> SegmentAccess? {
-        registry.withLock { registry in
-            registry.entry(id).flatMap { beginPeek(at: $0, id) }
-        }
-    }
-
-    private func beginPeek(at entry: Entry, _ id: EntryID) -> SegmentAccess? {
-        guard entry.afterClosing == nil, let shared = entry.segment else { return nil }
-        entry.peekCount += 1
-        return SegmentAccess(
-            shared, entry: id, naming: entry.naming, lock: entry.lock, session: nil,
-            isOwn: entry.wasCreatedHere, peekingAt: self)
     }
 
     /// Attaches to a segment that nobody here uses.
@@ -265,7 +196,8 @@ extension SegmentService {
         return access
     }
 
-    fileprivate func endPeek(_ id: EntryID) {
+    /// Ends a peek, whose hold on the memory was let go of.
+    func endPeek(_ id: EntryID) {
         let isLast = registry.withLock { registry in
             guard let entry = registry.entry(id) else { return false }
             entry.peekCount -= 1

@@ -58,18 +58,20 @@ import Testing
     private func peek(_ service: SegmentService, _ name: KnownName, in batch: UInt64?) throws
         -> String?
     {
-        let access: SegmentAccess
-        do throws(ServiceError) { access = try service.peek(name, in: batch) } catch {
-            guard error.code == .notFound else { throw error }
-            return nil
+        var bytes: Result<[UInt8], any Error> = .success([])
+        let isSeen = service.peek(name, in: batch) { peek in
+            var isNamed = false
+            bytes = Result {
+                try unsafe [UInt8](unsafeUninitializedCapacity: 3) { buffer, filled in
+                    isNamed = try unsafe peek.read(
+                        at: 0, into: UnsafeMutableRawBufferPointer(buffer))
+                    filled = 3
+                }
+            }
+            return isNamed
         }
-        var isNamed = false
-        let bytes = try unsafe [UInt8](unsafeUninitializedCapacity: 3) { buffer, filled in
-            isNamed = try unsafe access.readByName(
-                at: 0, into: UnsafeMutableRawBufferPointer(buffer))
-            filled = 3
-        }
-        return isNamed ? String(decoding: bytes, as: UTF8.self) : nil
+        let text = String(decoding: try bytes.get(), as: UTF8.self)
+        return isSeen ? text : nil
     }
 
     @Test(arguments: [KeyKind.posix, .systemV])

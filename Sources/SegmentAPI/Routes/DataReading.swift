@@ -8,20 +8,13 @@ extension SegmentAPI {
         // The lock keeps others out, so to take it is more than to read.
         if request.wish.isWanted { try policy.require(.use, of: call.caller) }
         let name = try call.knownSegment()
-        // To read a few bytes and to ask where the name leads is one step.
-        let isPeek = call.session == nil && !request.wish.isWanted
-        var access = try attempt { () throws(ServiceError) in
-            isPeek
-                ? try service.peek(name, in: call.exchange.batch?.number)
-                : try service.access(name, session: call.session, for: .readOnly)
+        if call.session == nil, !request.wish.isWanted,
+            let answer = peek(call, request, at: name)
+        {
+            return .respond(answer)
         }
-        if isPeek {
-            if let answer = peek(call, request, by: access) { return .respond(answer) }
-            if !access.isNamed {
-                access = try attempt { () throws(ServiceError) in
-                    try service.access(name, session: nil, for: .readOnly)
-                }
-            }
+        let access = try attempt { () throws(ServiceError) in
+            try service.access(name, session: call.session, for: .readOnly)
         }
         let window = try request.window(of: access.segment.byteCount)
         guard request.wish.isWanted else {
@@ -43,14 +36,18 @@ extension SegmentAPI {
         }
     }
 
-    /// Answers with a few bytes of the segment that a name led to last, if it still does.
+    /// Answers with a few bytes of a segment that is attached here anyway.
     ///
-    /// - Returns: The answer; nil where that has to be asked first, be it only to tell what is wrong.
-    private func peek(_ call: Call, _ request: ReadRequest, by access: SegmentAccess) -> Response? {
-        guard let window = try? request.window(of: access.segment.byteCount),
-            let answer = try? call.answer(peekingAt: window, as: request.format, by: access)
-        else { return nil }
-        count(window, read: call)
+    /// - Returns: The answer; nil where it takes more, be it only to tell what is wrong.
+    private func peek(_ call: Call, _ request: ReadRequest, at name: KnownName) -> Response? {
+        var answer: Response?
+        _ = service.peek(name, in: call.exchange.batch?.number) { peek in
+            guard let window = try? request.window(of: peek.byteCount) else { return false }
+            answer = try? call.answer(peekingAt: window, as: request.format, by: peek)
+            guard answer != nil else { return false }
+            count(window, read: call)
+            return true
+        }
         return answer
     }
 
@@ -202,12 +199,12 @@ extension Call {
     /// An answer with bytes as they are now; nil if the name of the segment does not lead there, or if it
     /// would be too long to be copied.
     fileprivate func answer(
-        peekingAt window: DataWindow, as format: DataFormat, by access: SegmentAccess
+        peekingAt window: DataWindow, as format: DataFormat, by peek: borrowing Peek
     ) throws(Problem) -> Response? {
         guard window.bytes.count <= Self.copyLimit else { return nil }
         var isNamed = true
         let buffer = try unsafe copy(window) { (target) throws(SegmentError) in
-            isNamed = try unsafe access.readByName(at: window.bytes.lowerBound, into: target)
+            isNamed = try unsafe peek.read(at: window.bytes.lowerBound, into: target)
         }
         return isNamed ? answer(window, format, with: buffer) : nil
     }
