@@ -5,8 +5,9 @@ internal import Synchronization
 /// What was found out while one of them was handled is therefore news for all that are handled after it:
 /// none was sent later than that was true.
 public struct Batch: Hashable, Sendable {
-    /// Different for every batch of the process. Those of one thread differ from those of the next in the
-    /// lowest bits.
+    /// Different for every batch of the process.
+    ///
+    /// Those of one thread differ from those of the next in the lowest bits.
     public let number: UInt64
 
     /// A batch of the next thread.
