@@ -8,7 +8,7 @@ import threading
 import time
 
 from contestants import MIB, Client, Redis, Segmentd, Server
-from measuring import interleave, wrk
+from measuring import interleave, ratio, wrk
 
 PYTHON = pathlib.Path(__file__).parent.parent / ".venv/bin/python"
 
@@ -363,7 +363,7 @@ def growth(report, rounds):
             for with_session in ("", ", session"):
                 report.goal(
                     f"growth, {kind}{with_session}", "CPU ÷ CPU with one",
-                    found["many" + with_session].cpu / found["one" + with_session].cpu, 1.15, True)
+                    ratio(found["many" + with_session], found["one" + with_session], "cpu"), 1.15, True)
 
     with Segmentd("--max-sessions", "200000") as server:
         client, prober = server.client(), server.client()

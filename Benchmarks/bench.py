@@ -10,7 +10,7 @@ import time
 
 import behaviour
 from contestants import MIB, Floor, Nginx, Redis, Segmentd
-from measuring import Report, interleave, redis_benchmark, wrk
+from measuring import Report, interleave, ratio, redis_benchmark, wrk
 
 BIG = 128 * MIB
 # A load average that no part leaves behind: each keeps two processors busy at most.
@@ -21,7 +21,7 @@ OCTETS = ["Content-Type: application/octet-stream"]
 class Bench:
     def __init__(self, rounds):
         self.rounds = rounds
-        self.seconds = 2
+        self.seconds = 1
         self.report = Report()
 
     # The servers, with one segment of each kind that a session is attached to ("held") and one
@@ -89,17 +89,17 @@ class Bench:
             work = f"read {name(size)}, {kind}"
             goal = self.report.goal
             if size <= 4096:
-                goal(work, "CPU ÷ libmicrohttpd", plain.cpu / base.cpu, 1.15, True)
-                goal(work, "requests/s ÷ nginx", plain.rate / web.rate, 1.6, False)
-                goal(work + ", session", "CPU ÷ libmicrohttpd", session.cpu / base.cpu, 1.25, True)
+                goal(work, "CPU ÷ libmicrohttpd", ratio(plain, base, "cpu"), 1.15, True)
+                goal(work, "requests/s ÷ nginx", ratio(plain, web, "rate"), 1.6, False)
+                goal(work + ", session", "CPU ÷ libmicrohttpd", ratio(session, base, "cpu"), 1.25, True)
             elif size == 65536:
-                goal(work, "CPU ÷ libmicrohttpd", plain.cpu / base.cpu, 1.1, True)
-                goal(work, "CPU ÷ nginx", plain.cpu / web.cpu, 0.75, True)
+                goal(work, "CPU ÷ libmicrohttpd", ratio(plain, base, "cpu"), 1.1, True)
+                goal(work, "CPU ÷ nginx", ratio(plain, web, "cpu"), 0.75, True)
             else:
-                goal(work, "bytes/s ÷ libmicrohttpd", plain.bandwidth / base.bandwidth, 0.95, False)
-                goal(work, "bytes/s ÷ nginx", plain.bandwidth / web.bandwidth, 1.8, False)
+                goal(work, "bytes/s ÷ libmicrohttpd", ratio(plain, base, "bandwidth"), 0.95, False)
+                goal(work, "bytes/s ÷ nginx", ratio(plain, web, "bandwidth"), 1.8, False)
             if "redis GETRANGE" in found:
-                goal(work, "CPU ÷ redis", plain.cpu / found["redis GETRANGE"].cpu, 1, True)
+                goal(work, "CPU ÷ redis", ratio(plain, found["redis GETRANGE"], "cpu"), 1, True)
 
     def write(self):
         with Floor() as floor, Nginx(size="1g") as nginx, Redis() as redis:
@@ -138,12 +138,12 @@ class Bench:
             work = f"write {name(size)}, {kind}, session"
             if size <= 4096:
                 goal(work, "CPU ÷ libmicrohttpd",
-                     one.cpu / found["libmicrohttpd alone"].cpu, 1.2, True)
-                goal(work, "requests/s ÷ nginx DAV", one.rate / found["nginx DAV"].rate, 2.5, False)
+                     ratio(one, found["libmicrohttpd alone"], "cpu"), 1.2, True)
+                goal(work, "requests/s ÷ nginx DAV", ratio(one, found["nginx DAV"], "rate"), 2.5, False)
             else:
-                goal(work, "requests/s ÷ nginx DAV", one.rate / found["nginx DAV"].rate, 2, False)
+                goal(work, "requests/s ÷ nginx DAV", ratio(one, found["nginx DAV"], "rate"), 2, False)
             if "redis SETRANGE" in found:
-                goal(work, "CPU ÷ redis", one.cpu / found["redis SETRANGE"].cpu, 1, True)
+                goal(work, "CPU ÷ redis", ratio(one, found["redis SETRANGE"], "cpu"), 1, True)
 
     def lock(self):
         ours = self.servers()
@@ -166,9 +166,9 @@ class Bench:
             }, self.rounds)
             self.report.section("Lock and unlock, uncontended, 1 connection", found)
             for kind in ("System V", "POSIX"):
-                ratio = (2 * found[f"lock or unlock, {kind}"].cpu
-                         / found[f"read 64 B, {kind}, session"].cpu)
-                self.report.goal(f"lock then unlock, {kind}", "CPU ÷ one read", ratio, 2.4, True)
+                both = 2 * ratio(
+                    found[f"lock or unlock, {kind}"], found[f"read 64 B, {kind}, session"], "cpu")
+                self.report.goal(f"lock then unlock, {kind}", "CPU ÷ one read", both, 2.4, True)
         finally:
             ours.stop()
 
@@ -180,12 +180,12 @@ class Bench:
                 for count in (1, 32, 256, 1000):
                     found = interleave({
                         "libmicrohttpd alone": lambda: wrk(
-                            floor, "/64", self.seconds, count, headers=window),
+                            floor, "/64", 2 * self.seconds, count, headers=window),
                         "segmentd": lambda: wrk(
-                            ours, "/v1/segments/posix:%2Fheld/data", self.seconds, count,
+                            ours, "/v1/segments/posix:%2Fheld/data", 2 * self.seconds, count,
                             headers=window),
                         "nginx": lambda: wrk(
-                            nginx, "/segment", self.seconds, count, headers=window),
+                            nginx, "/segment", 2 * self.seconds, count, headers=window),
                     }, min(self.rounds, 3))
                     self.report.section(f"Read 64 B, {count} connections", found)
                     self.report.goal(
@@ -193,7 +193,7 @@ class Bench:
                         found["segmentd"].max / 1000, 1000, True, " ms")
                     self.report.goal(
                         f"{count} connections", "requests/s ÷ libmicrohttpd",
-                        found["segmentd"].rate / found["libmicrohttpd alone"].rate, 0.8, False)
+                        ratio(found["segmentd"], found["libmicrohttpd alone"], "rate"), 0.8, False)
             finally:
                 ours.stop()
 
@@ -239,7 +239,7 @@ def versions():
 
 
 def main(arguments):
-    rounds, parts = 3, []
+    rounds, parts = 7, []
     for one in arguments:
         if one == "--quick":
             rounds = 1

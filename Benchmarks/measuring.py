@@ -23,6 +23,15 @@ class Figures:
         return statistics.median(values) if values else None
 
 
+def ratio(one, other, figure):
+    """How two contestants stand to each other in a figure: the median of the rounds' ratios.
+
+    The clock of a machine may change from one minute to the next; within a round it seldom does.
+    """
+    pairs = zip(one.rounds, other.rounds, strict=True)
+    return statistics.median(mine[figure] / theirs[figure] for mine, theirs in pairs)
+
+
 def wrk(server, path, seconds, connections, method="GET", body=0, headers=(), alternate=None):
     """One run of wrk against a server."""
     environment = dict(
