@@ -213,6 +213,24 @@ public final class Exchange: @unchecked Sendable {
         return true
     }
 
+    /// Has a closure fill a buffer, where possible the body of an answer that was given before.
+    ///
+    /// - Parameters:
+    ///   - byteCount: How many bytes are written, no more and no fewer.
+    ///   - template: That of the answer whose body it is going to be, where it is.
+    ///   - fill: Appends the bytes.
+    /// - Returns: The buffer; nil when there is no memory left.
+    /// - Throws: What `fill` throws.
+    public func buffer<Failure: Error>(
+        of byteCount: Int, toBeSentWith template: ResponseTemplate?,
+        fill: (inout OutputRawSpan) throws(Failure) -> Void
+    ) throws(Failure) -> OwnedBuffer? {
+        guard let template, link.loop.isCurrent,
+            let home = link.loop.stock.take(template, byteCount)
+        else { return try OwnedBuffer(capacity: byteCount, fill: fill) }
+        return try OwnedBuffer(in: home, fill: fill)
+    }
+
     private func respondFromElsewhere(_ response: Response) -> Bool {
         let given = GivenResponse(response)
         let claim = answering.withLock { state in

@@ -18,6 +18,9 @@ public final class OwnedBuffer: @unchecked Sendable {
     /// Where the memory is lent from, unless it came from `malloc`.
     private let loan: (block: BodyStock.Block, stock: BodyStock)?
 
+    /// The answer whose body it is, where it is one of a loop's stock.
+    let home: StockedResponse?
+
     /// Allocates memory and lets a closure fill it from the start.
     ///
     /// Fails when there is no memory left.
@@ -43,6 +46,27 @@ public final class OwnedBuffer: @unchecked Sendable {
         unsafe self.base = base
         share = nil
         loan = nil
+        home = nil
+    }
+
+    /// Lets a closure fill the body of an answer that was taken from its stock, to the last byte.
+    init<Failure: Error>(
+        in home: StockedResponse,
+        fill: (inout OutputRawSpan) throws(Failure) -> Void
+    ) throws(Failure) {
+        var span = unsafe OutputRawSpan(buffer: home.body, initializedCount: 0)
+        do throws(Failure) {
+            try fill(&span)
+        } catch {
+            home.giveBack()
+            throw error
+        }
+        byteCount = unsafe span.finalize(for: home.body)
+        precondition(byteCount == home.byteCount, "a body is filled to its last byte")
+        unsafe base = home.start
+        self.home = home
+        share = nil
+        loan = nil
     }
 
     /// Takes over memory that came from `malloc`.
@@ -51,6 +75,7 @@ public final class OwnedBuffer: @unchecked Sendable {
         unsafe self.base = base
         self.byteCount = byteCount
         loan = nil
+        home = nil
     }
 
     /// Takes over a block that goes back to its stock in the end.
@@ -59,10 +84,17 @@ public final class OwnedBuffer: @unchecked Sendable {
         unsafe base = block.base
         self.byteCount = byteCount
         loan = (block, stock)
+        home = nil
     }
 
     deinit {
-        if let loan { loan.stock.give(loan.block) } else { unsafe free(base) }
+        if let home {
+            home.giveBack()
+        } else if let loan {
+            loan.stock.give(loan.block)
+        } else {
+            unsafe free(base)
+        }
     }
 
     /// Lends the bytes.

@@ -190,7 +190,7 @@ extension Call {
     fileprivate func answer(
         copying window: DataWindow, as format: DataFormat, from access: SegmentAccess
     ) throws(Problem) -> Response {
-        let buffer = try unsafe copy(window) { (target) throws(SegmentError) in
+        let buffer = try unsafe copy(window, format) { (target) throws(SegmentError) in
             try unsafe access.segment.read(at: window.bytes.lowerBound, into: target)
         }
         return answer(window, format, with: buffer)
@@ -203,19 +203,22 @@ extension Call {
     ) throws(Problem) -> Response? {
         guard window.bytes.count <= Self.copyLimit else { return nil }
         var isNamed = true
-        let buffer = try unsafe copy(window) { (target) throws(SegmentError) in
+        let buffer = try unsafe copy(window, format) { (target) throws(SegmentError) in
             isNamed = try unsafe peek.read(at: window.bytes.lowerBound, into: target)
         }
         return isNamed ? answer(window, format, with: buffer) : nil
     }
 
     private func copy(
-        _ window: DataWindow,
+        _ window: DataWindow, _ format: DataFormat,
         by read: (UnsafeMutableRawBufferPointer) throws(SegmentError) -> Void
     ) throws(Problem) -> OwnedBuffer {
         let buffer: OwnedBuffer?
         do throws(SegmentError) {
-            buffer = try OwnedBuffer(capacity: window.bytes.count) {
+            // Octets are sent as they are.
+            let template: ResponseTemplate? =
+                format != .raw ? nil : window.isPartial ? .part : .octets
+            buffer = try exchange.buffer(of: window.bytes.count, toBeSentWith: template) {
                 (bytes) throws(SegmentError) in
                 try unsafe bytes.append(window.bytes.count, by: read)
             }
