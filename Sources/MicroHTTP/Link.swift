@@ -72,9 +72,10 @@ final class Link: @unchecked Sendable {
 
     /// Takes note that a request is over.
     ///
-    /// libmicrohttpd read less than it had room for then, unless it was reading a body, and waits for its
-    /// epoll to tell of more. It does not wait after the connection was suspended, nor before the first
-    /// request; with TLS, something else than a request may have come in.
+    /// libmicrohttpd read less than it had room for then, unless it was reading a body or a head that fills
+    /// the room to its last byte, and waits for its epoll to tell of more. It does not wait after the
+    /// connection was suspended, nor before the first request; with TLS, something else than a request
+    /// may have come in.
     func noteEnd(of exchange: Exchange) {
         let isQuiet = !exchange.hasBody && !exchange.wasSuspended && !isSecure
         quietSince = isQuiet ? loop.batch : nil

@@ -248,7 +248,7 @@ public final class SegmentService: Sendable {
         if let session, let known = registry.withLock({ $0.sessions[session]?.addresses[name] }) {
             return known
         }
-        if let address = keyFiles.file(of: name)?.address { return address }
+        if let address = keyFiles.file(of: name)?.look() { return address }
         try configuration.environment.requireNoLinks(to: name)
         do throws(SegmentError) {
             if let address = try name.address() { return address }

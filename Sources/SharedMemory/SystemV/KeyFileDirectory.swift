@@ -75,7 +75,8 @@ package final class PlainKeyFile: Sendable {
 
     /// Where it leads; nil if it is not there or a symbolic link, which both takes a closer look.
     ///
-    /// Mostly answered by the directory, which tells that no name in it changed.
+    /// For a file that is asked for again and again: mostly the directory answers, by telling that no name
+    /// in it changed.
     package var address: KernelAddress? {
         let now = WallTime.lastTick
         let last = lastLook.withLock { $0 }
@@ -83,9 +84,9 @@ package final class PlainKeyFile: Sendable {
             return .systemV(last.key)
         }
         guard last.name.isOld(at: now), let status = directory.statusInPlace else {
-            return look().map { .systemV($0) }
+            return look()
         }
-        guard let key = look() else { return nil }
+        guard case .systemV(let key) = look() else { return nil }
         lastLook.withLock {
             $0.name.remember(status, at: now)
             $0.key = key
@@ -93,8 +94,9 @@ package final class PlainKeyFile: Sendable {
         return .systemV(key)
     }
 
-    private func look() -> key_t? {
+    /// The ``address``, by one look at the path.
+    package func look() -> KernelAddress? {
         guard let status = FileStatus(atPath: path), !status.isSymbolicLink else { return nil }
-        return KeyFile.key(of: status.identity, projectID: projectID)
+        return .systemV(KeyFile.key(of: status.identity, projectID: projectID))
     }
 }
