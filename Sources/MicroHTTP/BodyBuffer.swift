@@ -30,6 +30,9 @@ struct BodyBuffer {
         return share.grow(to: needed)
     }
 
+    /// Whether there is anything to free.
+    var hasMemory: Bool { if case .none = storage { share != nil } else { true } }
+
     private var base: UnsafeMutableRawPointer? {
         switch storage {
         case .none: nil

@@ -318,7 +318,7 @@ extension Exchange {
             link.loop.handler.finished(self, record)
         }
         collection = nil  // it may hold the exchange
-        body.discard()
+        if body.hasMemory { body.discard() }
         stocked?.isTaken = false
         // Whoever keeps the exchange keeps none of this.
         unsafe connection = nil

@@ -8,14 +8,19 @@ internal import Synchronization
 /// of the same template and size in a single header. Used on the loop thread only.
 final class ResponseStock {
     /// Answers with bodies of up to some size, of which a few are kept.
-    private struct Shelf {
+    private final class Shelf {
         let byteLimit: Int
-        let capacity: Int
-        var answers: [StockedResponse] = []
-        var oldest = 0
+        private let capacity: Int
+        private var answers: [StockedResponse] = []
+        private var oldest = 0
+
+        init(byteLimit: Int, capacity: Int) {
+            self.byteLimit = byteLimit
+            self.capacity = capacity
+        }
 
         /// One that nobody uses, made anew if there is none.
-        mutating func answer(
+        func answer(
             _ template: ResponseTemplate, _ byteCount: Int, of stock: ResponseStock
         ) -> StockedResponse? {
             for answer in answers where answer.fits(template, byteCount) { return answer }
@@ -33,8 +38,8 @@ final class ResponseStock {
         }
     }
 
-    private var small = Shelf(byteLimit: 8 * 1024, capacity: 32)
-    private var large = Shelf(byteLimit: 64 * 1024, capacity: 8)
+    private let small = Shelf(byteLimit: 8 * 1024, capacity: 32)
+    private let large = Shelf(byteLimit: 64 * 1024, capacity: 8)
 
     /// An answer whose body the caller is going to fill; nil where it is too long for that.
     func take(_ template: ResponseTemplate, _ byteCount: Int) -> StockedResponse? {
