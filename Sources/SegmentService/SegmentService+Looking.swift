@@ -23,11 +23,12 @@ extension SegmentService {
         // Those who came and left during the look count as well.
         let sawOthers = shared?.segment.sawOthers ?? false
         shared = nil
-        let isSpared = registry.withLock { registry -> Bool in
-            guard let entry = registry.entries[id], entry.isUnused else { return false }
+        let decision = registry.withLock { registry -> Bool? in
+            if sawOthers { registry.entries[id]?.hadUser = true }
+            // Whoever came meanwhile ends the look, and decides.
+            guard let entry = registry.entries[id], entry.isUnused else { return nil }
             // A session's end that waits for the lock stays attached until then.
             if !found.isErrand { registry.entries[id]?.endedWithLook = true }
-            if sawOthers { registry.entries[id]?.hadUser = true }
             registry.recordFlags(of: id)
             if !entry.hadUser, !sawOthers {
                 registry.entries[id]?.ending = .keep
@@ -35,6 +36,7 @@ extension SegmentService {
             }
             return false
         }
+        guard let isSpared = decision else { return }
         guard !isSpared, let lock = found.lock else {
             takeDown(id, because: .peeked)
             return
