@@ -96,8 +96,18 @@ final class SystemVSemaphore: SegmentSemaphore {
         guard answer == -1 else { return true }
         let error = errno
         if error == EAGAIN { return false }
-        // EINVAL: the array was removed and its number is not in use again.
-        throw SystemCallError(call: "semop", number: error == EINVAL ? EIDRM : error)
+        throw Self.failure(of: "semop", error)
+    }
+
+    /// `EINVAL` says as well that the array was removed, and its number is not in use again.
+    private static func failure(of call: String, _ number: CInt) -> SystemCallError {
+        SystemCallError(call: call, number: number == EINVAL ? EIDRM : number)
+    }
+
+    private func control(_ call: () -> CInt) throws(SystemCallError) -> CInt {
+        let result = call()
+        guard result != -1 else { throw Self.failure(of: "semctl", errno) }
+        return result
     }
 
     /// A missing key file changes nothing for those who have the semaphore already.
@@ -121,8 +131,7 @@ final class SystemVSemaphore: SegmentSemaphore {
     }
 
     func isFree() throws(SystemCallError) -> Bool {
-        let value = try systemCall("semctl") { currentValue }
-        return value > 0
+        try control { currentValue } > 0
     }
 
     func hasWaiters() -> Bool { csharedmemory_semctl_waiters(number) > 0 }
@@ -139,7 +148,7 @@ final class SystemVSemaphore: SegmentSemaphore {
     }
 
     func free() throws(SystemCallError) {
-        try systemCall("semctl") { csharedmemory_semctl_set_value(number, 1) }
+        _ = try control { csharedmemory_semctl_set_value(number, 1) }
     }
 
     // The kernel gave it back in the dead process's name, whose number stands there until somebody
