@@ -157,7 +157,10 @@ public final class SegmentLock: Sendable {
     public func breakLock() throws(SegmentError) {
         guard let semaphore = try openExisting() else { return }
         state.withLock { $0.isHeld = false }
-        do throws(SystemCallError) { try semaphore.free() } catch { throw failure(error) }
+        do throws(SystemCallError) { try semaphore.free() } catch {
+            guard error.number == EIDRM else { throw failure(error) }
+            forget(semaphore)  // what is gone is free
+        }
     }
 
     /// Removes the semaphore and what names it, as goes with the segment's last reference.

@@ -12,8 +12,8 @@ import Testing
             #expect(try semaphore.isFree())
             let other = try SystemVSemaphore.open(file)
             other.remove(byForce: true)
-            #expect(goneError { _ = try semaphore.isFree() } == EIDRM)
-            #expect(goneError { try semaphore.free() } == EIDRM)
+            #expect(goneError { () throws(SystemCallError) in _ = try semaphore.isFree() } == EIDRM)
+            #expect(goneError { () throws(SystemCallError) in try semaphore.free() } == EIDRM)
             #expect(!semaphore.isCurrent)
         }
     }
