@@ -35,14 +35,10 @@ public final class OwnedBuffer: @unchecked Sendable {
     ) throws(Failure) {
         guard let base = unsafe malloc(max(capacity, 1)) else { return nil }
         let block = unsafe UnsafeMutableRawBufferPointer(start: base, count: max(capacity, 0))
-        var span = unsafe OutputRawSpan(buffer: block, initializedCount: 0)
-        do throws(Failure) {
-            try fill(&span)
-        } catch {
+        do throws(Failure) { byteCount = try unsafe Self.fill(block, fill) } catch {
             unsafe free(base)
             throw error
         }
-        byteCount = unsafe span.finalize(for: block)
         unsafe self.base = base
         share = nil
         loan = nil
@@ -54,19 +50,25 @@ public final class OwnedBuffer: @unchecked Sendable {
         in home: StockedResponse,
         fill: (inout OutputRawSpan) throws(Failure) -> Void
     ) throws(Failure) {
-        var span = unsafe OutputRawSpan(buffer: home.body, initializedCount: 0)
-        do throws(Failure) {
-            try fill(&span)
-        } catch {
+        do throws(Failure) { byteCount = try unsafe Self.fill(home.body, fill) } catch {
             home.giveBack()
             throw error
         }
-        byteCount = unsafe span.finalize(for: home.body)
         precondition(byteCount == home.byteCount, "a body is filled to its last byte")
         unsafe base = home.start
         self.home = home
         share = nil
         loan = nil
+    }
+
+    /// Lets a closure fill memory from the start, and counts the bytes.
+    private static func fill<Failure: Error>(
+        _ block: UnsafeMutableRawBufferPointer,
+        _ fill: (inout OutputRawSpan) throws(Failure) -> Void
+    ) throws(Failure) -> Int {
+        var span = unsafe OutputRawSpan(buffer: block, initializedCount: 0)
+        try fill(&span)
+        return unsafe span.finalize(for: block)
     }
 
     /// Takes over memory that came from `malloc`.

@@ -30,7 +30,7 @@ extension SegmentService {
             // A session's end that waits for the lock stays attached until then.
             if !found.isErrand { registry.entries[id]?.endedWithLook = true }
             registry.recordFlags(of: id)
-            if !entry.hadUser, !sawOthers {
+            if !entry.hadUser {
                 registry.entries[id]?.ending = .keep
                 return true
             }

@@ -40,6 +40,21 @@ import Testing
         return (parts[0], parts[1])
     }
 
+    private static func filledAnswer(_ exchange: Exchange) -> Response {
+        let (number, byteCount) = wanted(exchange)
+        let buffer = filled(exchange, template, with: bytes(number, byteCount))
+        return answer(number, buffer.map { .buffer($0) } ?? .empty)
+    }
+
+    /// Lends a server whose answers have the bodies that were asked for, filled where they are sent from.
+    private func withFillingServer(_ body: (Server) throws -> Void) throws {
+        try withServer {
+            .respond(Self.filledAnswer($0))
+        } _: {
+            try body($0)
+        }
+    }
+
     private func expect(_ reply: Client.Reply, _ number: Int, _ byteCount: Int) {
         #expect(reply.body == Self.bytes(number, byteCount))
         #expect(reply.headers["x-number"] == "\(number)")
@@ -50,12 +65,7 @@ import Testing
     func `has the body that was filled for it, however often one was sent before`(byteCount: Int)
         throws
     {
-        try withServer { exchange in
-            let (number, byteCount) = Self.wanted(exchange)
-            let buffer = Self.filled(
-                exchange, Self.template, with: Self.bytes(number, byteCount))
-            return .respond(Self.answer(number, buffer.map { .buffer($0) } ?? .empty))
-        } _: { server in
+        try withFillingServer { server in
             let clients = try (0..<3).map { _ in try Client(port: server.boundPort) }
             for number in 0..<60 {
                 let reply = try clients[number % 3].get("/\(number)/\(byteCount)")
@@ -66,12 +76,7 @@ import Testing
 
     @Test(arguments: [20_000, 64 * 1024])
     func `keeps its body while many are on their way at once`(byteCount: Int) throws {
-        try withServer { exchange in
-            let (number, byteCount) = Self.wanted(exchange)
-            let buffer = Self.filled(
-                exchange, Self.template, with: Self.bytes(number, byteCount))
-            return .respond(Self.answer(number, buffer.map { .buffer($0) } ?? .empty))
-        } _: { server in
+        try withFillingServer { server in
             // Nobody reads until all have asked, more than the kernel keeps for one of them.
             let clients = try (0..<3).map { _ in
                 try Client(port: server.boundPort, receiveBuffer: 2048)
@@ -159,7 +164,7 @@ import Testing
     @Test func `is given again after its body was thrown away`() throws {
         struct Refusal: Error {}
         try withServer { exchange in
-            let (number, byteCount) = Self.wanted(exchange)
+            let byteCount = Self.wanted(exchange).byteCount
             for _ in 0..<100 {
                 _ = Self.filled(exchange, Self.template, with: Self.bytes(99, byteCount))
                 let failed = try? exchange.buffer(of: byteCount, toBeSentWith: Self.template) {
@@ -169,9 +174,7 @@ import Testing
                 }
                 if failed != nil { return .respond(.text("not refused", status: 500)) }
             }
-            let buffer = Self.filled(
-                exchange, Self.template, with: Self.bytes(number, byteCount))
-            return .respond(Self.answer(number, buffer.map { .buffer($0) } ?? .empty))
+            return .respond(Self.filledAnswer(exchange))
         } _: { server in
             let client = try Client(port: server.boundPort)
             for number in 0..<5 { expect(try client.get("/\(number)/500"), number, 500) }

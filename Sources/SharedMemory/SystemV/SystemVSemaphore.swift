@@ -96,18 +96,18 @@ final class SystemVSemaphore: SegmentSemaphore {
         guard answer == -1 else { return true }
         let error = errno
         if error == EAGAIN { return false }
-        throw Self.failure(of: "semop", error)
+        throw Self.plain(SystemCallError(call: "semop", number: error))
     }
 
     /// `EINVAL` says as well that the array was removed, and its number is not in use again.
-    private static func failure(of call: String, _ number: CInt) -> SystemCallError {
-        SystemCallError(call: call, number: number == EINVAL ? EIDRM : number)
+    private static func plain(_ error: SystemCallError) -> SystemCallError {
+        error.number == EINVAL ? SystemCallError(call: error.call, number: EIDRM) : error
     }
 
     private func control(_ call: () -> CInt) throws(SystemCallError) -> CInt {
-        let result = call()
-        guard result != -1 else { throw Self.failure(of: "semctl", errno) }
-        return result
+        do throws(SystemCallError) { return try systemCall("semctl", call) } catch {
+            throw Self.plain(error)
+        }
     }
 
     /// A missing key file changes nothing for those who have the semaphore already.
